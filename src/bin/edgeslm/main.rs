@@ -1,0 +1,2 @@
+//! The edgeslm command.
+fn main() {}

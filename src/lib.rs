@@ -1,0 +1,19 @@
+//! Runs quantised small language models inside other programs, on the device and without a network.
+
+pub mod answer;
+pub mod engine;
+mod error;
+pub mod graph;
+#[cfg(feature = "import")]
+pub mod import;
+pub mod kernels;
+pub mod model;
+pub mod onnx;
+pub mod ops;
+pub mod sampling;
+pub mod session;
+pub mod text;
+
+pub use engine::Accuracy;
+pub use error::{Error, ErrorKind, Result};
+pub use session::CancelToken;

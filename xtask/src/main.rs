@@ -1,0 +1,2 @@
+//! Every chore of the workspace: `cargo xtask --help`.
+fn main() {}
