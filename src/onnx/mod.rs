@@ -10,7 +10,10 @@
 #![forbid(unsafe_code)]
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod types;
+mod wire;
 
 pub use types::{
     Attribute, AttributeValue, DataType, Dimension, Graph, Model, Node, OperatorSet, Tensor, TensorContent,

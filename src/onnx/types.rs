@@ -106,6 +106,8 @@ pub enum TensorContent<'a> {
     Float32(Vec<f32>),
     /// `double_data`.
     Float64(Vec<f64>),
+    /// `string_data` or `uint64_data`, whose types no supported operator reads; the elements are skipped.
+    Other,
 }
 
 /// A constant tensor.
@@ -119,6 +121,27 @@ pub struct Tensor<'a> {
     pub dims: Vec<u64>,
     /// Its elements.
     pub content: TensorContent<'a>,
+}
+
+impl Tensor<'_> {
+    /// The product of the dims, 1 for a scalar; `None` when it overflows.
+    #[must_use]
+    pub fn element_count(&self) -> Option<u64> {
+        // A zero makes the product zero whatever the others are.
+        if self.dims.contains(&0) {
+            return Some(0);
+        }
+        self.dims.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim))
+    }
+
+    /// How many bytes the elements take, packed without gaps and rounded up to whole bytes; `None` when that
+    /// overflows or when the type's size is unknown.
+    #[must_use]
+    pub fn byte_length(&self) -> Option<u64> {
+        let bits = self.data_type.bits()?;
+        let elements = self.element_count()?;
+        if bits < 8 { Some(elements.div_ceil(8 / bits)) } else { elements.checked_mul(bits / 8) }
+    }
 }
 
 /// The value of a node's attribute.
