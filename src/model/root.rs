@@ -1,0 +1,172 @@
+//! The directory of a model, outside of which no file is read.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A directory whose files a model may name.
+///
+/// A model names files itself: external weights in the graph, the graph in `genai_config.json`. Such a name must
+/// be a relative path with forward slashes and without `..`. A symbolic link may lead to another place in the
+/// directory, and from a Hugging Face cache (`…/snapshots/<revision>/`) to its `blobs`; a link to anywhere else is
+/// an error unless the caller allows links.
+#[derive(Debug, Clone)]
+pub struct ModelRoot {
+    directory: PathBuf,
+    canonical: PathBuf,
+    /// The `blobs` beside the `snapshots` of a Hugging Face cache.
+    blobs: Option<PathBuf>,
+    follow_links: bool,
+}
+
+impl ModelRoot {
+    /// The root at `directory`, itself a link or not. With `follow_links` its files may be links to anywhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Io`] when it cannot be read, [`ErrorKind::InvalidArgument`] when it
+    /// is not a directory.
+    pub fn new(directory: &Path, follow_links: bool) -> Result<Self> {
+        // The parent of a bare file name is the empty path.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let canonical = directory.canonicalize().map_err(|error| Error::io(directory, error))?;
+        if !canonical.is_dir() {
+            let error = Error::new(ErrorKind::InvalidArgument, "this is a file where a directory belongs");
+            return Err(error.with_file(directory));
+        }
+        let snapshots = canonical.ancestors().skip(1).find(|path| path.ends_with("snapshots"));
+        let blobs = snapshots.and_then(Path::parent).map(|cache| cache.join("blobs"));
+        let blobs = blobs.and_then(|blobs| blobs.canonicalize().ok()).filter(|blobs| blobs.is_dir());
+        Ok(Self { directory: directory.to_path_buf(), canonical, blobs, follow_links })
+    }
+
+    /// The directory, as given.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The path of the file called `location`, which exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`] when the name or a link leads outside, [`ErrorKind::NotFound`] when there is no
+    /// such file.
+    pub fn file(&self, location: &str) -> Result<PathBuf> {
+        let path = self.join(location)?;
+        let target = path.canonicalize().map_err(|error| Error::io(&path, error))?;
+        let is_blob = self.blobs.as_ref().is_some_and(|blobs| target.starts_with(blobs));
+        if self.follow_links || is_blob || target.starts_with(&self.canonical) {
+            return Ok(path);
+        }
+        let text = format!("the link leads to {}, outside the model's directory", target.display());
+        Err(Error::new(ErrorKind::InvalidModel, text)
+            .with_file(&path)
+            .with_hint("allow links when opening the model if you put it there yourself"))
+    }
+
+    /// The path of the file called `location`, or `None` when there is no such file.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file), a missing file aside.
+    pub fn find(&self, location: &str) -> Result<Option<PathBuf>> {
+        let path = self.join(location)?;
+        // Of the link itself: one that leads nowhere exists, and is worth an error.
+        match path.symlink_metadata() {
+            Ok(_) => self.file(location).map(Some),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(Error::io(&path, error)),
+        }
+    }
+
+    fn join(&self, location: &str) -> Result<PathBuf> {
+        // Backslash and colon have a meaning on Windows; a model that uses them would differ between systems.
+        let is_plain = !location.is_empty() && !location.contains(['\\', ':', '\0']);
+        let is_inside = Path::new(location)
+            .components()
+            .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+        if is_plain && is_inside {
+            return Ok(self.directory.join(location));
+        }
+        let shown: String = location.chars().take(200).collect();
+        let text = format!("the file name {shown:?} is not a plain path inside the model's directory");
+        Err(Error::new(ErrorKind::InvalidModel, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_outside_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("inner")).unwrap();
+        std::fs::write(directory.path().join("secret"), "x").unwrap();
+        std::fs::write(directory.path().join("inner/w"), "x").unwrap();
+        let root = ModelRoot::new(&directory.path().join("inner"), false).unwrap();
+        assert!(root.file("w").is_ok());
+        assert!(root.file("./w").is_ok());
+        let absolute = directory.path().join("secret");
+        for location in [
+            "",
+            "../secret",
+            "a/../../secret",
+            "..",
+            "/etc/passwd",
+            "a\\b",
+            "C:w",
+            "w\0",
+            absolute.to_str().unwrap(),
+        ] {
+            let error = root.file(location).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidModel, "{location}: {error}");
+            assert!(root.find(location).is_err());
+        }
+        assert_eq!(root.file("none").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(root.find("none").unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let snapshot = directory.path().join("hub/models--a--b/snapshots/0123");
+        std::fs::create_dir_all(snapshot.join("onnx")).unwrap();
+        std::fs::create_dir_all(directory.path().join("hub/models--a--b/blobs")).unwrap();
+        std::fs::write(directory.path().join("hub/models--a--b/blobs/f00d"), "x").unwrap();
+        std::fs::write(directory.path().join("secret"), "x").unwrap();
+        std::fs::write(snapshot.join("own"), "x").unwrap();
+        symlink("../../../blobs/f00d", snapshot.join("onnx/blob")).unwrap();
+        symlink("../own", snapshot.join("onnx/up")).unwrap();
+        symlink("own", snapshot.join("same")).unwrap();
+        symlink("../../../../../secret", snapshot.join("onnx/out")).unwrap();
+        symlink("nowhere", snapshot.join("onnx/dangling")).unwrap();
+
+        let root = ModelRoot::new(&snapshot, false).unwrap();
+        for location in ["own", "same", "onnx/up", "onnx/blob"] {
+            assert!(root.file(location).is_ok(), "{location}");
+        }
+        assert_eq!(root.file("onnx/out").unwrap_err().kind(), ErrorKind::InvalidModel);
+        assert_eq!(root.find("onnx/dangling").unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(ModelRoot::new(&snapshot, true).unwrap().file("onnx/out").is_ok());
+        let inner = ModelRoot::new(&snapshot.join("onnx"), false).unwrap();
+        assert!(inner.file("blob").is_ok());
+        assert_eq!(inner.file("up").unwrap_err().kind(), ErrorKind::InvalidModel);
+    }
+
+    #[test]
+    fn a_root_is_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("w");
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(ModelRoot::new(&file, false).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let missing = directory.path().join("none");
+        assert_eq!(ModelRoot::new(&missing, false).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(ModelRoot::new(Path::new(""), false).unwrap().directory(), Path::new("."));
+    }
+}
