@@ -39,6 +39,23 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind, in the order of declaration.
+    pub const ALL: [Self; 13] = [
+        Self::NotFound,
+        Self::Io,
+        Self::InvalidModel,
+        Self::Unsupported,
+        Self::InvalidArgument,
+        Self::MemoryBudget,
+        Self::ContextLength,
+        Self::Tokenizer,
+        Self::Template,
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::Busy,
+        Self::Internal,
+    ];
+
     /// The kind's name in lower case with underscores, as logs and bindings show it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -203,6 +220,12 @@ mod tests {
             .with_node("lm_head")
             .with_hint("copy it again");
         assert_eq!(error.to_string(), "m.onnx: lm_head: truncated (copy it again)");
+    }
+
+    #[test]
+    fn all_lists_every_kind() {
+        assert!(ErrorKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+        assert_eq!(ErrorKind::ALL.len(), ErrorKind::Internal as usize + 1, "Internal is the last");
     }
 
     #[test]

@@ -1,1 +1,29 @@
-//! The C ABI of edgeslm.
+//! The C ABI of edgeslm: the functions of `include/edgeslm.h`, which `cargo xtask header` writes from this crate.
+//!
+//! Every exported function is one call of [`boundary::status`], [`boundary::value`] or [`boundary::free`] around
+//! its body, so that no panic reaches C. What the pointers must satisfy is stated once, in the header's opening
+//! comment (`cbindgen.toml`); below it, a pointer is checked for NULL and otherwise trusted.
+
+#![allow(non_camel_case_types, reason = "the C names of the types")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the header's opening comment states the contract of all pointers"
+)]
+
+mod boundary;
+mod handle;
+mod options;
+
+// The order of these modules is the order of the header's sections.
+pub mod version;
+
+pub mod status;
+
+pub mod error;
+
+pub mod string;
+
+pub mod cancel;
+
+#[cfg(test)]
+mod tests;

@@ -48,12 +48,6 @@ impl ModelRoot {
         &self.directory
     }
 
-    /// Whether files may be links to anywhere.
-    #[must_use]
-    pub fn follows_links(&self) -> bool {
-        self.follow_links
-    }
-
     /// The path of the file called `location`, which exists.
     ///
     /// # Errors

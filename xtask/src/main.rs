@@ -1,2 +1,25 @@
 //! Every chore of the workspace: `cargo xtask --help`.
-fn main() {}
+
+mod header;
+
+use clap::{Parser, Subcommand};
+
+/// Every chore of the edgeslm workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Write ffi/include/edgeslm.h from the C ABI crate
+    Header(header::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().chore {
+        Chore::Header(arguments) => header::run(&arguments),
+    }
+}
