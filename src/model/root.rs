@@ -48,6 +48,12 @@ impl ModelRoot {
         &self.directory
     }
 
+    /// Whether files may be links to anywhere.
+    #[must_use]
+    pub fn follows_links(&self) -> bool {
+        self.follow_links
+    }
+
     /// The path of the file called `location`, which exists.
     ///
     /// # Errors

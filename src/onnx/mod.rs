@@ -1,4 +1,4 @@
-//! Reads ONNX protobuf files over borrowed bytes.
+//! Reads ONNX protobuf files over borrowed bytes, and writes them.
 //!
 //! Names, attributes and tensor contents are views into the file's bytes: parsing a graph that carries a
 //! gigabyte inline copies nothing but small lists. The format is ONNX IR
@@ -14,8 +14,10 @@ mod reader;
 mod tests;
 mod types;
 mod wire;
+mod writer;
 
 pub use types::{
     Attribute, AttributeValue, DataType, Dimension, Graph, Model, Node, OperatorSet, Tensor, TensorContent,
     ValueInfo,
 };
+pub use writer::write;

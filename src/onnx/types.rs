@@ -50,6 +50,25 @@ impl DataType {
         }
     }
 
+    /// The type's code in `TensorProto.DataType`.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Float32 => 1,
+            Self::Uint8 => 2,
+            Self::Int8 => 3,
+            Self::Int32 => 6,
+            Self::Int64 => 7,
+            Self::Bool => 9,
+            Self::Float16 => 10,
+            Self::Float64 => 11,
+            Self::Bfloat16 => 16,
+            Self::Uint4 => 21,
+            Self::Int4 => 22,
+            Self::Other(code) => code,
+        }
+    }
+
     /// Bits of one element, or `None` for a type this reader does not know.
     #[must_use]
     pub fn bits(self) -> Option<u64> {

@@ -1,0 +1,368 @@
+//! Text to token ids and back, from `tokenizer.json` and `tokenizer_config.json`.
+
+#![forbid(unsafe_code)]
+
+mod decoding;
+mod file;
+pub(super) mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokenizers::tokenizer::pre_tokenizer::{OffsetType, PreTokenizedString};
+use tokenizers::{Model as _, ModelWrapper, PreTokenizer as _};
+
+use self::file::{Pipeline, TokenizerFile};
+use self::vocabulary::Vocabulary;
+use super::StreamDecoder;
+use crate::{Error, ErrorKind, Result};
+
+/// Largest tokenizer file that is read; the largest published ones have about 40 MB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Longest text that is encoded, about two million tokens. Encoding needs some 60 bytes of memory for each byte.
+pub const MAX_TEXT_BYTES: usize = 8 << 20;
+
+/// Whether [`Tokenizer::encode`] adds the tokens with which the model's texts begin (or end).
+///
+/// Special tokens that are spelled out in the text are recognised in both cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// As the tokenizer file says: usually a beginning-of-text token. For raw prompts.
+    Add,
+    /// Nothing is added. For rendered chat templates, which spell out what they need.
+    None,
+}
+
+/// A special token named in `tokenizer_config.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedToken {
+    /// Its text, for example `<|eot_id|>`.
+    pub text: String,
+    /// Its id, if the tokenizer has it.
+    pub id: Option<u32>,
+}
+
+/// Turns text into token ids and ids into text.
+///
+/// Encoding is that of the Hugging Face `tokenizers` crate. Decoding is its own: it never rewrites spaces before
+/// punctuation (`clean_up_tokenization_spaces`), and where a character spelled in `<0xNN>` tokens is broken, only the
+/// bytes that belong to no character become U+FFFD, not their intact neighbours.
+///
+/// A tokenizer is immutable and can be shared between threads.
+pub struct Tokenizer {
+    pipeline: Pipeline,
+    vocabulary: Arc<Vocabulary>,
+    bos: Option<NamedToken>,
+    eos: Option<NamedToken>,
+    pad: Option<NamedToken>,
+    unk: Option<NamedToken>,
+    special_ids: Vec<u32>,
+    /// What [`encode_plain`](Self::encode_plain) takes for text.
+    special_texts: Vec<String>,
+    /// The characters with which those begin.
+    special_starts: Vec<char>,
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocabulary_size", &self.vocabulary_size())
+            .field("bos", &self.bos)
+            .field("eos", &self.eos)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tokenizer`] where a file is damaged, [`ErrorKind::Unsupported`] where it asks for a model or
+    /// decoder that language models do not use, and [`ErrorKind::NotFound`] or [`ErrorKind::Io`].
+    pub fn load(tokenizer_json: &Path, tokenizer_config: Option<&Path>) -> Result<Self> {
+        let json = read_file(tokenizer_json)?;
+        let config = tokenizer_config.map(read_json_file).transpose()?;
+        Self::from_bytes(&json, config.as_ref()).map_err(|error| error.with_file(tokenizer_json))
+    }
+
+    /// Like [`load`](Self::load), from the contents of the files.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config: Option<&Value>) -> Result<Self> {
+        let (pipeline, vocabulary) = TokenizerFile::parse(tokenizer_json)?.build()?;
+        if vocabulary.size() == 0 {
+            return Err(tokenizer_error("the vocabulary is empty"));
+        }
+        let named = |field: &str| {
+            let text = token_text_of(tokenizer_config?.get(field)?)?;
+            let id = pipeline.token_to_id(&text).filter(|id| vocabulary.bytes(*id).is_some());
+            Some(NamedToken { text, id })
+        };
+        let [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
+        let special_ids = vocabulary.special_ids();
+        let special_texts: Vec<String> = special_ids
+            .iter()
+            .filter_map(|id| std::str::from_utf8(vocabulary.bytes(*id)?).ok())
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let mut special_starts: Vec<char> =
+            special_texts.iter().filter_map(|text| text.chars().next()).collect();
+        special_starts.sort_unstable();
+        special_starts.dedup();
+        let vocabulary = Arc::new(vocabulary);
+        let tokenizer =
+            Self { pipeline, vocabulary, bos, eos, pad, unk, special_ids, special_texts, special_starts };
+        // Shows at load, not at the first prompt, when the post-processor is broken.
+        tokenizer.encode("", SpecialTokens::Add)?;
+        Ok(tokenizer)
+    }
+
+    /// The token ids of `text`. Special tokens spelled out in it (`<|eot_id|>`) become their ids; for text that a
+    /// stranger wrote see [`encode_plain`](Self::encode_plain).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if the text is longer than [`MAX_TEXT_BYTES`]; [`ErrorKind::Tokenizer`] if the
+    /// vocabulary has no token for a character and none for unknown ones.
+    pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
+        self.encode_shielded(text, special, None)
+    }
+
+    /// The token ids of `text` in which special tokens that are spelled out stay plain text, so that who wrote it
+    /// cannot end a turn or speak as someone else. Nothing is added.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        let shield = free_shield([text])?;
+        self.encode_shielded(&self.shield(text, shield), SpecialTokens::None, Some(shield))
+    }
+
+    /// Puts `shield` into every special token that `text` spells out.
+    pub(super) fn shield(&self, text: &str, shield: char) -> String {
+        let mut shielded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let begins_special = self.special_starts.contains(&first)
+                && self.special_texts.iter().any(|special| rest.starts_with(special.as_str()));
+            shielded.push(first);
+            if begins_special {
+                shielded.push(shield);
+            }
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        }
+        shielded
+    }
+
+    /// Encodes text in which `shield` stands inside special tokens that are to stay plain text.
+    pub(super) fn encode_shielded(
+        &self,
+        text: &str,
+        special: SpecialTokens,
+        shield: Option<char>,
+    ) -> Result<Vec<u32>> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the text has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len()),
+            ));
+        }
+        let ids = guard("the text", || {
+            let pipeline = &self.pipeline;
+            let mut pieces =
+                pipeline.get_added_vocabulary().extract_and_normalize(pipeline.get_normalizer(), text);
+            if let Some(shield) = shield {
+                pieces.normalize(|piece| piece.replace(shield, ""))?;
+            }
+            if let Some(pre_tokenizer) = pipeline.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut pieces)?;
+            }
+            self.tokenize_pieces(&mut pieces, shield.is_some())?;
+            let mut encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            if special == SpecialTokens::Add {
+                encoding = pipeline.post_process(encoding, None, true)?;
+            }
+            Ok(encoding.get_ids().to_vec())
+        })?;
+        match ids.iter().find(|id| !self.has_token(**id)) {
+            Some(id) => Err(tokenizer_error(format!("the post-processor adds id {id}, which has no token"))),
+            None => Ok(ids),
+        }
+    }
+
+    fn tokenize_pieces(&self, pieces: &mut PreTokenizedString, shielded: bool) -> tokenizers::Result<()> {
+        let model = self.pipeline.get_model();
+        let unk = match model {
+            ModelWrapper::BPE(bpe) => bpe.get_unk_token().as_deref().and_then(|unk| model.token_to_id(unk)),
+            _ => None,
+        };
+        pieces.tokenize(|piece| {
+            let text = piece.get();
+            let tokens = model.tokenize(text)?;
+            // BPE leaves out characters that it has no token for.
+            let covered = tokens.last().map_or(0, |token| token.offsets.1);
+            if matches!(model, ModelWrapper::BPE(_)) && covered < text.len() {
+                return Err(missing_character(model, text).into());
+            }
+            let special = |id: u32| self.vocabulary.is_special(id) && Some(id) != unk;
+            if shielded && tokens.iter().any(|token| special(token.id)) {
+                return Err("the text gives a special token even without its spelling".into());
+            }
+            Ok(tokens)
+        })
+    }
+
+    /// The text of `ids`; with `skip_special` without the special tokens. Ids without a token give no text, broken
+    /// characters give U+FFFD.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        let mut decoder = self.stream_decoder(skip_special);
+        let mut text = String::new();
+        for id in ids {
+            decoder.push_into(*id, &mut text);
+        }
+        text.push_str(&decoder.finish());
+        text
+    }
+
+    /// Decodes one token at a time.
+    #[must_use]
+    pub fn stream_decoder(&self, skip_special: bool) -> StreamDecoder {
+        StreamDecoder::new(Arc::clone(&self.vocabulary), skip_special)
+    }
+
+    /// The bytes that token `id` adds to a text; they need not be whole characters.
+    #[must_use]
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.vocabulary.bytes(id)
+    }
+
+    /// Token `id` as text, for people to read: incomplete characters show as U+FFFD.
+    #[must_use]
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.token_bytes(id).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The highest token id plus one. Ids below may be unused, and the graph's vocabulary may be larger.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary.size()
+    }
+
+    /// Whether `id` has a token.
+    #[must_use]
+    pub fn has_token(&self, id: u32) -> bool {
+        self.token_bytes(id).is_some()
+    }
+
+    /// The id of a token by its name in the file, for example `<|end|>`.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token).filter(|id| self.has_token(*id))
+    }
+
+    /// Whether `id` is a special token: one that is markup, not text.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        self.vocabulary.is_special(id)
+    }
+
+    /// Whether `id` is listed under `added_tokens`, special or not.
+    #[must_use]
+    pub fn is_added(&self, id: u32) -> bool {
+        self.vocabulary.is_added(id)
+    }
+
+    /// The ids of all special tokens, ascending.
+    #[must_use]
+    pub fn special_ids(&self) -> &[u32] {
+        &self.special_ids
+    }
+
+    /// `bos_token` of `tokenizer_config.json`.
+    #[must_use]
+    pub fn bos(&self) -> Option<&NamedToken> {
+        self.bos.as_ref()
+    }
+
+    /// `eos_token` of `tokenizer_config.json`.
+    #[must_use]
+    pub fn eos(&self) -> Option<&NamedToken> {
+        self.eos.as_ref()
+    }
+
+    /// `pad_token` of `tokenizer_config.json`.
+    #[must_use]
+    pub fn pad(&self) -> Option<&NamedToken> {
+        self.pad.as_ref()
+    }
+
+    /// `unk_token` of `tokenizer_config.json`.
+    #[must_use]
+    pub fn unk(&self) -> Option<&NamedToken> {
+        self.unk.as_ref()
+    }
+}
+
+/// A character that is in none of `texts`. The candidates are Unicode noncharacters, which no text needs.
+pub(super) fn free_shield<'a>(texts: impl IntoIterator<Item = &'a str> + Clone) -> Result<char> {
+    ('\u{FDD0}'..='\u{FDEF}')
+        .find(|shield| !texts.clone().into_iter().any(|text| text.contains(*shield)))
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the text uses every Unicode noncharacter"))
+}
+
+/// Reads a JSON file of bounded size.
+pub(super) fn read_json_file(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&read_file(path)?).map_err(|error| {
+        tokenizer_error(format!("not valid JSON: {error}")).with_file(path).with_source(error)
+    })
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let length = std::fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(tokenizer_error(format!("the file has {length} bytes, the limit is {MAX_FILE_BYTES}"))
+            .with_file(path));
+    }
+    std::fs::read(path).map_err(|error| Error::io(path, error))
+}
+
+/// A token is written as a string or as an object with a `content`.
+fn token_text_of(value: &Value) -> Option<String> {
+    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn missing_character(model: &ModelWrapper, text: &str) -> String {
+    let missing =
+        text.chars().find(|character| model.token_to_id(character.encode_utf8(&mut [0; 4])).is_none());
+    match missing {
+        Some(character) => format!("no token for the character U+{:04X}", u32::from(character)),
+        None => "no token for part of the text".to_owned(),
+    }
+}
+
+fn tokenizer_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Tokenizer, message)
+}
+
+/// Runs code of the tokenizer crate. It panics on some contradictory files (post-processors that name tokens they
+/// do not define, character maps cut short), and their checks are not ours to repeat.
+fn guard<T>(what: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    // Nothing that the work changes is used after a panic: a failed load is dropped, and encoding only fills caches.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            Err(Error::new(ErrorKind::Tokenizer, format!("{what}: {error}")).with_source(error))
+        }
+        Err(_) => Err(tokenizer_error(format!("{what}: the tokenizer's sections contradict each other"))),
+    }
+}
