@@ -52,6 +52,7 @@ class Spec:
     half_values: bool = False
     norm_casts: str | None = None  # "gemma" or "all": norms in fp32 inside an fp16 graph
     logits_cast: bool = False
+    kv_casts: bool = False  # past and present in fp32 around an fp16 attention
     # Weights: by "layer.role", then role, then "*"
     weights: dict = field(default_factory=lambda: {"*": NBits()})
     embedding: object = "tied"  # "tied", "tied_transposed", "table_is_head" or a Table
@@ -69,6 +70,7 @@ class Spec:
     rope_layers: tuple | None = None
     rotary: int | None = None  # rotated elements of a head
     interleaved: bool = False
+    second_cache_layers: tuple = ()  # layers that rotate by a table of their own
     longrope: str | None = None  # "if", "concat", "concat_int32"
     switch: int = 64
     scale: float | None = None  # the attribute, None where absent
@@ -96,9 +98,14 @@ class Spec:
     ir: int = 10
     kv_order: str = "keys_first"  # or "interleaved"
     constants: str = "nodes"  # "nodes", "initializers", "fields"
-    storage: str = "external"  # "inline", "mixed", "odd", "two_files"
+    factor_shape: tuple = ()  # of the constants in Mul and Div
+    constant_first: bool = False  # Mul(constant, x) and Add(bias, x)
+    storage: str = "external"  # "inline", "mixed", "odd", "two_files", "file_per_tensor"
     typed_fields: bool = False
     shuffle_nodes: bool = False
+    anonymous: bool = False  # nodes without names, values and weights named v0, v1, ...
+    spelled_domain: bool = False  # "ai.onnx" in place of ""
+    names: dict = field(default_factory=dict)  # inputs and outputs that are called otherwise
     symbolic_head: bool = True
     layout: str = "genai"  # "transformers.js"
     short: int = 48
@@ -164,7 +171,11 @@ class Graph:
         return name
 
     def io_constant(self, value):
+        value = np.full(self.spec.factor_shape, value).tolist()
         return self.constant(value, "FLOAT16" if self.type == TensorProto.FLOAT16 else "FLOAT")
+
+    def with_constant(self, x, constant):
+        return [constant, x] if self.spec.constant_first else [x, constant]
 
     def node(self, op, inputs, outputs, name, **attributes):
         """Adds a node; `outputs` None gives the builder's `<name>/output_0`. Returns the first output."""
@@ -217,6 +228,10 @@ class Decoder:
             cos, sin = self.rope_rows(spec.context, 1.0, 1.0)
             graph.initializer("cos_cache", cos)
             graph.initializer("sin_cache", sin)
+            if spec.second_cache_layers:
+                cos, sin = self.rope_rows(spec.context, 0.125, 1.0)
+                graph.initializer("cos_cache_local", cos)
+                graph.initializer("sin_cache_local", sin)
             return
         half = (spec.rotary or spec.head_size) // 2
         gain = 1.19
@@ -289,7 +304,7 @@ class Decoder:
         else:
             x = self.quantised_table(embedding, base)
         if spec.embedding_scale is not None:
-            x = graph.node("Mul", [x, graph.io_constant(spec.embedding_scale)], None, f"{base}/Mul")
+            x = graph.node("Mul", graph.with_constant(x, graph.io_constant(spec.embedding_scale)), None, f"{base}/Mul")
         if spec.norm_casts == "gemma":
             x = graph.node("Cast", [x], None, f"{base}/Cast", to=TensorProto.FLOAT)
         self.residual = x
@@ -377,7 +392,7 @@ class Decoder:
             )
         for index, (op, name, operand) in enumerate(steps):
             output = "logits" if index == len(steps) - 1 else None
-            inputs = [x] if operand is None else [x, operand]
+            inputs = [x] if operand is None else graph.with_constant(x, operand) if op in ("Mul", "Add") else [x, operand]
             x = graph.node(op, inputs, output, name, to=TensorProto.FLOAT if op == "Cast" else None)
 
     # Parts of a layer
@@ -391,7 +406,7 @@ class Decoder:
         y = self.format(role).emit(graph, x, matrix, name)
         if bias:
             values = graph.initializer(f"{tensor_name(name)}.Add.bias", graph.cast(graph.random(matrix.shape[0], scale=0.3)))
-            y = graph.node("Add", [y, values], None, f"{name}/Add")
+            y = graph.node("Add", graph.with_constant(y, values), None, f"{name}/Add")
         return y
 
     def norm_weight(self, name, width=None):
@@ -509,8 +524,15 @@ class Decoder:
         in_attention = spec.rope == "gqa" and rotates
         past = [f"past_key_values.{self.layer}.{part}" for part in ("key", "value")]
         present = [f"present.{self.layer}.{part}" for part in ("key", "value")]
+        if spec.kv_casts:
+            past = [graph.node("Cast", [name], None, f"{base}/{name}/Cast", to=TensorProto.FLOAT16) for name in past]
+            narrow = [f"{base}/{name}/Cast/input_0" for name in present]
+            for name, source in zip(present, narrow):
+                graph.node("Cast", [source], name, f"{base}/{name}/Cast", to=TensorProto.FLOAT)
+            present = narrow
         inputs += [*past, self.seqlens, self.total]
-        inputs += ["cos_cache", "sin_cache"] if in_attention else ["", ""]
+        suffix = "_local" if self.layer in spec.second_cache_layers else ""
+        inputs += [f"cos_cache{suffix}", f"sin_cache{suffix}"] if in_attention else ["", ""]
         inputs += ["position_ids" if spec.gqa_position_ids else "", "", ""]
         if spec.sinks:
             inputs[11] = graph.initializer(f"model.layers.{self.layer}.attn.sinks", graph.cast(graph.random(heads, offset=1.0)))
@@ -586,7 +608,9 @@ class Decoder:
     def scaled(self, x, name):
         if self.spec.residual_scale is None:
             return x
-        return self.graph.node("Mul", [x, self.graph.io_constant(self.spec.residual_scale)], None, f"{name}/Mul")
+        return self.graph.node(
+            "Mul", self.graph.with_constant(x, self.graph.io_constant(self.spec.residual_scale)), None, f"{name}/Mul"
+        )
 
     def block(self):
         graph, spec = self.graph, self.spec
@@ -625,10 +649,11 @@ class Decoder:
         pairs = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
         if spec.kv_order == "keys_first":
             pairs.sort(key=lambda pair: pair[1])
+        kv_type = TensorProto.FLOAT if spec.kv_casts else graph.type
         last = "kv_cache_dim" if spec.symbolic_head else spec.head_size
         for layer, part in pairs:
             shape = ["batch_size", spec.kv_heads, "past_sequence_length", last]
-            inputs.append(value(f"past_key_values.{layer}.{part}", graph.type, shape))
+            inputs.append(value(f"past_key_values.{layer}.{part}", kv_type, shape))
         outputs = [
             value(
                 "logits",
@@ -638,7 +663,7 @@ class Decoder:
         ]
         for layer, part in pairs:
             shape = ["batch_size", spec.kv_heads, "total_sequence_length", last]
-            outputs.append(value(f"present.{layer}.{part}", graph.type, shape))
+            outputs.append(value(f"present.{layer}.{part}", kv_type, shape))
         nodes = graph.nodes
         if spec.shuffle_nodes:
             nodes = [nodes[index] for index in graph.random_numbers.permutation(len(nodes))]
@@ -646,7 +671,12 @@ class Decoder:
         if spec.typed_fields:
             initializers = [with_typed_fields(tensor) for tensor in initializers]
         main = helper.make_graph(nodes, "main_graph", inputs, outputs, initializers)
-        opsets = [helper.make_opsetid("", spec.opset), helper.make_opsetid("com.microsoft", 1)]
+        rename(main, spec)
+        default = "ai.onnx" if spec.spelled_domain else ""
+        for node in main.node:
+            if default and not node.domain:
+                node.domain = default
+        opsets = [helper.make_opsetid(default, spec.opset), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(
             main,
             opset_imports=opsets,
@@ -654,6 +684,32 @@ class Decoder:
             producer_name="onnxruntime-genai",
             producer_version="0.0.0" if spec.ir < 10 else "0.18.0",
         )
+
+
+def canonical_names(spec):
+    """The default name of each input and output, by the name that the graph has."""
+    names = {}
+    for default, other in spec.names.items():
+        for layer in range(spec.layers):
+            names[other.replace("%d", str(layer))] = default.replace("%d", str(layer))
+    return names
+
+
+def rename(graph, spec):
+    new = {default: other for other, default in canonical_names(spec).items()}
+    if spec.anonymous:
+        fixed = {item.name for item in (*graph.input, *graph.output)}
+        names = [tensor.name for tensor in graph.initializer]
+        names += [name for node in graph.node for name in node.output]
+        new.update({name: f"v{index}" for index, name in enumerate(names) if name and name not in fixed})
+        for node in graph.node:
+            node.name = ""
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        item.name = new.get(item.name, item.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = new.get(name, name)
 
 
 def value(name, onnx_type, shape):

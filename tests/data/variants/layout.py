@@ -15,20 +15,26 @@ def save(model, path, storage, data_name):
     pieces = {}
     for index, tensor in enumerate(model.graph.initializer):
         size = len(tensor.raw_data)
-        inline = storage == "inline" or not size or (storage == "mixed" and size < 1024)
+        smallest = {"mixed": 1024, "file_per_tensor": 4096}.get(storage, 1)
+        inline = storage == "inline" or size < smallest or tensor.name.startswith("/model/constants/")
         if inline:
             continue
         name = f"{data_name}_1" if storage == "two_files" and index % 2 else data_name
+        if storage == "file_per_tensor":
+            name = f"weights/{index}.bin"
         data = pieces.setdefault(name, bytearray(b"\xff" if storage == "odd" else b""))
         if storage == "odd" and len(data) % 2 == 0:
             data += b"\xff"
-        for key, text in (("location", name), ("offset", str(len(data))), ("length", str(size))):
+        keys = [("location", name), ("offset", str(len(data))), ("length", str(size))]
+        for key, text in keys[:1] if storage == "file_per_tensor" else keys:
             entry = tensor.external_data.add()
             entry.key, entry.value = key, text
         data += tensor.raw_data
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
     path.write_bytes(model.SerializeToString(deterministic=True))
+    if storage == "file_per_tensor":
+        (path.parent / "weights").mkdir()
     for name, data in pieces.items():
         (path.parent / name).write_bytes(data)
 
@@ -38,11 +44,13 @@ def write_json(path, value):
 
 
 def genai_config(spec, model):
-    inputs = {"input_ids": "input_ids", "attention_mask": "attention_mask"}
-    if any(item.name == "position_ids" for item in model.graph.input):
-        inputs["position_ids"] = "position_ids"
-    inputs["past_key_names"] = "past_key_values.%d.key"
-    inputs["past_value_names"] = "past_key_values.%d.value"
+    def named(name):
+        return spec.names.get(name, name)
+
+    present = {item.name for item in model.graph.input}
+    inputs = {name: named(name) for name in ("input_ids", "attention_mask", "position_ids") if named(name) in present}
+    for part in ("key", "value"):
+        inputs[f"past_{part}_names"] = named(f"past_key_values.%d.{part}")
     decoder = {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
         "filename": "model.onnx",
@@ -50,9 +58,9 @@ def genai_config(spec, model):
         "hidden_size": spec.hidden,
         "inputs": inputs,
         "outputs": {
-            "logits": "logits",
-            "present_key_names": "present.%d.key",
-            "present_value_names": "present.%d.value",
+            "logits": named("logits"),
+            "present_key_names": named("present.%d.key"),
+            "present_value_names": named("present.%d.value"),
         },
         "num_attention_heads": spec.heads,
         "num_hidden_layers": spec.layers,

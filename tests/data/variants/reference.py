@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from decoder import copy_of
+from decoder import canonical_names, copy_of
 
 
 def session(model, force_fp32=False, optimise=False):
@@ -26,14 +26,17 @@ class Sequence:
 
     def __init__(self, session, spec):
         self.session, self.spec = session, spec
-        self.names = [item.name for item in session.get_inputs()]
+        self.default = canonical_names(spec)
         self.types = {item.name: np.float16 if "float16" in item.type else np.float32 for item in session.get_inputs()}
-        self.outputs = [item.name for item in session.get_outputs()]
+        self.names = {name: self.default.get(name, name) for name in self.types}
+        self.outputs = [self.default.get(item.name, item.name) for item in session.get_outputs()]
         self.reset()
 
     def reset(self):
         empty = (1, self.spec.kv_heads, 0, self.spec.head_size)
-        self.past = {name: np.zeros(empty, self.types[name]) for name in self.names if name.startswith("past_")}
+        self.past = {
+            default: np.zeros(empty, self.types[name]) for name, default in self.names.items() if default.startswith("past_")
+        }
         self.tokens = []
 
     def step(self, tokens):
@@ -49,7 +52,7 @@ class Sequence:
             "position_ids": np.arange(before, after, dtype=np.int64)[None],
             **self.past,
         }
-        results = self.session.run(None, {name: feeds[name] for name in self.names})
+        results = self.session.run(None, {name: feeds[default] for name, default in self.names.items()})
         values = dict(zip(self.outputs, results))
         self.past = {name: values[name.replace("past_key_values", "present")] for name in self.past}
         self.tokens += list(tokens)
