@@ -371,9 +371,7 @@ fn graph_names(decoder: &Json<'_>) -> Result<GraphNames> {
         Ok::<(), Error>(())
     };
     if let Some(inputs) = decoder.get("inputs")? {
-        if let Some(combined) =
-            inputs.get("past_names")?.filter(|_| !matches!(inputs.get("past_key_names"), Ok(Some(_))))
-        {
+        if let (Some(combined), None) = (inputs.get("past_names")?, inputs.get("past_key_names")?) {
             return Err(unsupported(&combined, "keys and values in one tensor are not supported"));
         }
         set(&inputs, "input_ids", &mut names.input_ids)?;

@@ -6,6 +6,7 @@ mod files;
 mod graph_files;
 mod json;
 mod layout;
+mod reference;
 mod root;
 
 pub use config::{
@@ -15,4 +16,5 @@ pub use directory::{DirectoryOverrides, ModelDirectory, TextFiles};
 pub use files::{Load, MappedFile, WeightBytes};
 pub use graph_files::{FileOptions, GraphFiles};
 pub use layout::Layout;
+pub use reference::{Reference, ReferenceCase};
 pub use root::ModelRoot;
