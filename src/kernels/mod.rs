@@ -1,1 +1,48 @@
-//! kernels
+//! Numeric kernels: one generic source, one row of [`KernelTable`] an instruction set, the same bits from each.
+//!
+//! # The order of floating-point operations
+//! Each result is defined to the bit, whichever row computes it and however many tokens or output features are
+//! computed together. So a prompt fed at once, in parts or token by token gives the same numbers.
+//! "Tree" is the sum of 16 lanes that adds the upper half to the lower four times.
+//!
+//! - Quantised activations: per block of 32 k, t = max|a| / 127 and q = a / t rounded to nearest even.
+//! - [`KernelTable::multiply_int8`]: a chunk is 128 k for 4-bit and 64 k for 8-bit weights; lane l of 16 covers 8 or 4
+//!   consecutive k of it. Per chunk i = sum((w - middle) * q) exactly, then acc = fma(i, scale * t, acc) in
+//!   order of chunks, then the tree. Zero points other than the middle: block b adds
+//!   fma(scale * (zero point - middle), u, c) to lane b modulo 16 of c, in order of b; u is t * sum(q) over 16 k, added
+//!   pairwise up to 128 k and from there in order. The tree of c is subtracted. The bias comes last.
+//! - [`KernelTable::multiply_f32`] and dense `[N][K]`: w = (q - zero point) * scale rounded once; lane l sums k = l modulo 16
+//!   by fma in order; tree; bias.
+//! - [`KernelTable::multiply_kn`] and dense `[K][N]`: one fma chain over k; bias.
+//! - [`KernelTable::attend_block`]: one fma chain over the head dimension a score, and one over visible
+//!   positions a value; the sum of 64 softmax weights is ((0+1)+(2+3)) over vectors of 16, then the tree.
+
+#![allow(clippy::needless_range_loop, reason = "kernels index several arrays by one lane or row")]
+#![allow(clippy::too_many_arguments, reason = "a kernel takes its operands apart")]
+
+mod activations;
+mod attention;
+mod columns;
+mod dequantise;
+mod lanes;
+mod math;
+mod matrix;
+mod multiply_f32;
+mod multiply_int8;
+mod multiply_kn;
+mod quantise;
+mod table;
+mod team;
+mod vector;
+mod zero_points;
+
+pub use activations::{
+    ActivationColumnsMut, ActivationLayout, ActivationsMut, BlockActivations, COLUMN_UNIT,
+};
+pub use attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock, KvBlockMut};
+pub use columns::ColumnsMut;
+pub use matrix::{
+    BlockMatrix, BlockMatrixKn, BlockShape, DenseLayout, DenseMatrix, Floats, Rows, ZeroPoints,
+};
+pub use table::{KernelTable, ROW_VARIABLE};
+pub use team::{Scope, Team};

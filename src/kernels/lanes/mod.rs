@@ -1,0 +1,178 @@
+//! Sixteen lanes of f32 on one instruction set. Every kernel is written once over [`Lanes`].
+//!
+//! A value of an implementing type is a proof that the CPU has its instructions: only the kernel table makes
+//! one, after it has asked the CPU. Each operation is one IEEE operation a lane (fused where it says so), so a kernel gives
+//! the same bits on every instruction set.
+
+pub(super) mod scalar;
+
+use super::activations::{NaturalChunk, SplitChunk};
+
+/// How a run of weight scales is spread over the 16 lanes of a chunk: 1, 2, 4 or 8 scales, each on neighbouring lanes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    /// Scales in a chunk.
+    pub(super) count: usize,
+    /// Base-2 logarithm of the lanes of one scale.
+    pub(super) shift: u32,
+}
+
+/// Formats of floating-point numbers, as constant parameters.
+pub(super) const F32: u8 = 0;
+pub(super) const F16: u8 = 1;
+pub(super) const BF16: u8 = 2;
+
+/// Bytes of a number of `FORMAT`.
+pub(super) const fn size_of_format(format: u8) -> usize {
+    if format == F32 { 4 } else { 2 }
+}
+
+/// Lane l is `values[l]` everywhere; see the module.
+pub(super) trait Lanes: Copy {
+    /// 16 f32.
+    type Float: Copy;
+    /// 64 bytes that hold 128 4-bit codes, split into low and high halves.
+    type Nibbles: Copy;
+    /// 64 8-bit codes.
+    type Bytes: Copy;
+    /// What [`spread_scales`](Self::spread_scales) needs to know about a [`Spread`].
+    type Spread: Copy;
+    /// Whether 16 accumulators of [`Self::Float`] fit the registers.
+    const WIDE: bool;
+
+    fn splat(self, value: f32) -> Self::Float;
+    fn load(self, values: &[f32; 16]) -> Self::Float;
+    fn store(self, values: Self::Float, to: &mut [f32; 16]);
+    /// Little-endian f16.
+    fn load_f16(self, bytes: &[u8; 32]) -> Self::Float;
+    /// Little-endian bf16.
+    fn load_bf16(self, bytes: &[u8; 32]) -> Self::Float;
+    /// Rounds to nearest even.
+    fn store_f16(self, values: Self::Float, to: &mut [u8; 32]);
+    /// Lane l is nibble l, from the low bits up.
+    fn nibbles_to_floats(self, nibbles: u64) -> Self::Float;
+    fn bytes_to_floats(self, bytes: &[u8; 16]) -> Self::Float;
+
+    fn add(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    fn sub(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    fn mul(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    fn div(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    /// a * b + c, rounded once.
+    fn fma(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
+    /// a > b ? a : b
+    fn max(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    /// a < b ? a : b
+    fn min(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    fn abs(self, a: Self::Float) -> Self::Float;
+    /// The larger magnitude, NaN above all others.
+    fn max_magnitude(self, a: Self::Float, b: Self::Float) -> Self::Float;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::Float) -> Self::Float;
+    /// 2 to the power of an integer from -126 to 127; anything for other exponents.
+    fn power_of_two(self, exponent: Self::Float) -> Self::Float;
+    /// a > b ? x : y
+    fn select_greater(self, a: Self::Float, b: Self::Float, x: Self::Float, y: Self::Float) -> Self::Float;
+    /// Lane l is `x` where bit l of `bits` is set, else `y`.
+    fn select(self, bits: u16, x: Self::Float, y: Self::Float) -> Self::Float;
+    /// Integers within i8, as bytes; anything for other values.
+    fn to_bytes(self, values: Self::Float) -> [i8; 16];
+
+    /// XORs each byte with `flip` and splits it.
+    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles;
+    /// The sums (w - 8) * q of each lane of `chunk`.
+    fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> Self::Float;
+    /// XORs each byte with `flip`.
+    fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> Self::Bytes;
+    /// The sums (w - 128) * q of each lane of `chunk`.
+    fn dot_bytes(self, weights: Self::Bytes, chunk: &NaturalChunk) -> Self::Float;
+    fn spread(self, spread: Spread) -> Self::Spread;
+    /// Loads the scales of a whole chunk from the start of `bytes`.
+    ///
+    /// # Panics
+    /// When `bytes` is too short.
+    fn spread_scales<const FORMAT: u8>(self, spread: Self::Spread, bytes: &[u8]) -> Self::Float;
+
+    /// Asks for the cache line at `address`, which may be any.
+    fn prefetch(self, address: *const u8);
+
+    /// The sum in a fixed order: upper half on lower half, four times.
+    #[inline(always)]
+    fn sum(self, values: Self::Float) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(values, &mut lanes);
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+        }
+        lanes[0]
+    }
+
+    /// Four sums, each as [`sum`](Self::sum).
+    #[inline(always)]
+    fn sum4(self, values: [Self::Float; 4]) -> [f32; 4] {
+        [self.sum(values[0]), self.sum(values[1]), self.sum(values[2]), self.sum(values[3])]
+    }
+
+    /// At most 16 values, zero in the lanes beyond.
+    #[inline(always)]
+    fn load_partial(self, values: &[f32]) -> Self::Float {
+        let mut lanes = [0.0; 16];
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *lane = *value;
+        }
+        self.load(&lanes)
+    }
+
+    /// As many lanes as `to` holds, at most 16.
+    #[inline(always)]
+    fn store_partial(self, values: Self::Float, to: &mut [f32]) {
+        let mut lanes = [0.0; 16];
+        self.store(values, &mut lanes);
+        for (to, lane) in to.iter_mut().zip(lanes) {
+            *to = lane;
+        }
+    }
+
+    /// As [`load_nibbles`](Self::load_nibbles), with `0 ^ flip` past the end of `bytes`.
+    #[inline(always)]
+    fn load_nibbles_partial(self, bytes: &[u8], flip: u8) -> Self::Nibbles {
+        self.load_nibbles(&padded(bytes), flip)
+    }
+
+    /// As [`load_bytes`](Self::load_bytes), with `0 ^ flip` past the end of `bytes`.
+    #[inline(always)]
+    fn load_bytes_partial(self, bytes: &[u8], flip: u8) -> Self::Bytes {
+        self.load_bytes(&padded(bytes), flip)
+    }
+
+    /// Up to 16 numbers of `FORMAT` from the start of `bytes`, zero in the lanes beyond its end.
+    #[inline(always)]
+    fn load_floats<const FORMAT: u8>(self, bytes: &[u8]) -> Self::Float {
+        if FORMAT == F32 {
+            let whole: [u8; 64] = match bytes.first_chunk() {
+                Some(whole) => *whole,
+                None => padded(bytes),
+            };
+            let mut lanes = [0.0; 16];
+            for (lane, bytes) in lanes.iter_mut().zip(whole.as_chunks().0) {
+                *lane = f32::from_le_bytes(*bytes);
+            }
+            return self.load(&lanes);
+        }
+        let whole: &[u8; 32] = match bytes.first_chunk() {
+            Some(whole) => whole,
+            None => &padded(bytes),
+        };
+        if FORMAT == F16 { self.load_f16(whole) } else { self.load_bf16(whole) }
+    }
+}
+
+/// The first `N` of `bytes`, with zeros when there are fewer.
+#[inline(always)]
+pub(super) fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut whole = [0; N];
+    let count = bytes.len().min(N);
+    whole[..count].copy_from_slice(&bytes[..count]);
+    whole
+}

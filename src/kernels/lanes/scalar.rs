@@ -1,0 +1,171 @@
+//! Plain Rust, for CPUs without a row of their own.
+
+use half::{bf16, f16};
+
+use super::{Lanes, Spread, size_of_format};
+use crate::kernels::activations::{NaturalChunk, SplitChunk};
+
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Scalar;
+
+macro_rules! map {
+    ($($name:ident($($input:ident),+) => $value:expr;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($input: [f32; 16]),+) -> [f32; 16] {
+            let mut lanes = [0.0; 16];
+            for (lane, value) in lanes.iter_mut().enumerate() {
+                $(let $input = $input[lane];)+
+                *value = $value;
+            }
+            lanes
+        }
+    )+};
+}
+
+impl Lanes for Scalar {
+    type Float = [f32; 16];
+    type Nibbles = ([u8; 64], [u8; 64]);
+    type Bytes = [u8; 64];
+    type Spread = Spread;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; 16] {
+        [value; 16]
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; 16]) -> [f32; 16] {
+        *values
+    }
+
+    #[inline(always)]
+    fn store(self, values: [f32; 16], to: &mut [f32; 16]) {
+        *to = values;
+    }
+
+    #[inline(always)]
+    fn load_f16(self, bytes: &[u8; 32]) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = f16::from_le_bytes(*bytes).to_f32();
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, bytes: &[u8; 32]) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = bf16::from_le_bytes(*bytes).to_f32();
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store_f16(self, values: [f32; 16], to: &mut [u8; 32]) {
+        for (to, value) in to.as_chunks_mut().0.iter_mut().zip(values) {
+            *to = f16::from_f32(value).to_le_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_to_floats(self, nibbles: u64) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            *value = ((nibbles >> (4 * lane)) & 15) as f32;
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn bytes_to_floats(self, bytes: &[u8; 16]) -> [f32; 16] {
+        bytes.map(f32::from)
+    }
+
+    map! {
+        add(a, b) => a + b;
+        sub(a, b) => a - b;
+        mul(a, b) => a * b;
+        div(a, b) => a / b;
+        fma(a, b, c) => a.mul_add(b, c);
+        max(a, b) => if a > b { a } else { b };
+        min(a, b) => if a < b { a } else { b };
+        abs(a) => a.abs();
+        max_magnitude(a, b) => f32::from_bits(a.abs().to_bits().max(b.abs().to_bits()));
+        round(a) => a.round_ties_even();
+        power_of_two(a) => f32::from_bits((a as i32).wrapping_add(127).wrapping_shl(23) as u32);
+        select_greater(a, b, x, y) => if a > b { x } else { y };
+    }
+
+    #[inline(always)]
+    fn select(self, bits: u16, x: [f32; 16], y: [f32; 16]) -> [f32; 16] {
+        let mut lanes = y;
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            if bits >> lane & 1 == 1 {
+                *value = x[lane];
+            }
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn to_bytes(self, values: [f32; 16]) -> [i8; 16] {
+        values.map(|value| value as i8)
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
+        (bytes.map(|byte| (byte ^ flip) & 15), bytes.map(|byte| (byte ^ flip) >> 4))
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            let mut sum = chunk.offsets[lane];
+            for index in 4 * lane..4 * lane + 4 {
+                sum += i32::from(even[index]) * i32::from(chunk.even[index]);
+                sum += i32::from(odd[index]) * i32::from(chunk.odd[index]);
+            }
+            *value = sum as f32;
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> [u8; 64] {
+        bytes.map(|byte| byte ^ flip)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, weights: [u8; 64], chunk: &NaturalChunk) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            let mut sum = chunk.offsets[lane];
+            for index in 4 * lane..4 * lane + 4 {
+                sum += i32::from(weights[index]) * i32::from(chunk.codes[index]);
+            }
+            *value = sum as f32;
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn spread(self, spread: Spread) -> Spread {
+        spread
+    }
+
+    #[inline(always)]
+    fn spread_scales<const FORMAT: u8>(self, spread: Spread, bytes: &[u8]) -> [f32; 16] {
+        let scales = self.load_floats::<FORMAT>(&bytes[..spread.count * size_of_format(FORMAT)]);
+        let mut lanes = [0.0; 16];
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            *value = scales[lane >> spread.shift];
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _address: *const u8) {}
+}

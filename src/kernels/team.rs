@@ -1,0 +1,384 @@
+//! The threads of an engine: fork and join in microseconds while a forward pass runs, asleep otherwise.
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::activations::{ActivationColumnsMut, BlockActivations};
+use super::columns::ColumnsMut;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a thread looks for work, or for the end of work, before it sleeps: some tens of microseconds.
+const SPINS: u32 = 2000;
+
+/// Chunks of one fork; bits of a chunk number in the claim word.
+const CHUNK_BITS: u32 = 24;
+const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
+
+/// The threads of one engine: the caller, and workers in a pool of its own.
+#[derive(Debug)]
+pub struct Team {
+    threads: usize,
+    pool: Option<ThreadPool>,
+}
+
+impl Team {
+    /// A team of `threads`, or of as many as the process may use (affinity mask and CPU quota) for `None`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for zero or more than 1024 threads; [`ErrorKind::Io`] when a thread cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let threads = match threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, |count| count.get().min(1024)),
+        };
+        if threads == 0 || threads > 1024 {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("a team of {threads} threads"))
+                .with_hint("use 1 to 1024"));
+        }
+        let pool = match threads {
+            1 => None,
+            _ => Some(
+                ThreadPoolBuilder::new()
+                    .num_threads(threads - 1)
+                    .thread_name(|index| format!("edgeslm-{}", index + 1))
+                    .build()
+                    .map_err(|error| {
+                        Error::new(ErrorKind::Io, format!("cannot start {} threads", threads - 1))
+                            .with_source(error)
+                    })?,
+            ),
+        };
+        Ok(Self { threads, pool })
+    }
+
+    /// Threads, the caller's included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `body` on this thread with the workers at hand. They look for forks until `body` returns.
+    ///
+    /// Several threads may be inside at once; the workers then serve who came first, and the others run alone.
+    pub fn enter<R>(&self, body: impl FnOnce(&mut Scope<'_>) -> R) -> R {
+        let region = Arc::new(Region::new());
+        if let Some(pool) = &self.pool {
+            for worker in 1..self.threads {
+                let region = Arc::clone(&region);
+                pool.spawn(move || region.work(worker));
+            }
+        }
+        let _close = Close(&region);
+        body(&mut Scope { region: &region, threads: self.threads, leader_only: PhantomData })
+    }
+}
+
+/// Ends a region even when its body panics.
+struct Close<'a>(&'a Region);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.wake();
+    }
+}
+
+/// A fork: a closure somewhere on the leader's stack, without its type.
+#[derive(Clone, Copy)]
+struct Job {
+    closure: *const (),
+    call: unsafe fn(*const (), usize, usize),
+}
+
+/// What the leader of one region shares with the workers.
+///
+/// `claim` holds the number of the fork, its chunks and the next chunk. A chunk belongs to whoever raises the next
+/// chunk by one. The leader changes `job` only while no chunk is claimed and unfinished and none can be claimed, so that who has
+/// claimed a chunk may read `job` and call the closure; a worker that comes late finds nothing to claim.
+struct Region {
+    claim: AtomicU64,
+    job: UnsafeCell<Job>,
+    finished: AtomicUsize,
+    closed: AtomicBool,
+    leader: Thread,
+    leader_sleeps: AtomicBool,
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    bell: Condvar,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `job` is the only field that is not `Sync`; see the type for who may touch it when.
+unsafe impl Sync for Region {}
+// SAFETY: `Job` points to a closure that is `Sync`, and is used only while the leader keeps it alive.
+unsafe impl Send for Region {}
+
+impl Region {
+    fn new() -> Self {
+        Self {
+            claim: AtomicU64::new(0),
+            job: UnsafeCell::new(Job { closure: std::ptr::null(), call: |_, _, _| {} }),
+            finished: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            leader: std::thread::current(),
+            leader_sleeps: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            bell: Condvar::new(),
+            panic: Mutex::new(None),
+        }
+    }
+
+    fn has_chunk(&self) -> bool {
+        let claim = self.claim.load(Ordering::SeqCst);
+        claim & CHUNK_MASK < claim >> CHUNK_BITS & CHUNK_MASK
+    }
+
+    /// Claims and runs one chunk, if there is one.
+    fn run_chunk(&self, worker: usize) -> bool {
+        let mut claim = self.claim.load(Ordering::Acquire);
+        loop {
+            let (next, chunks) = (claim & CHUNK_MASK, claim >> CHUNK_BITS & CHUNK_MASK);
+            if next >= chunks {
+                return false;
+            }
+            // The next chunk is below `chunks`, so that adding one does not carry.
+            match self.claim.compare_exchange_weak(claim, claim + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.run_claimed(next as usize, chunks as usize, worker);
+                    return true;
+                }
+                Err(changed) => claim = changed,
+            }
+        }
+    }
+
+    fn run_claimed(&self, chunk: usize, chunks: usize, worker: usize) {
+        // SAFETY: the caller has claimed a chunk, so the leader waits for it before it changes `job`.
+        let job = unsafe { *self.job.get() };
+        // SAFETY: `fork` made `call` for the type of `closure`, and keeps the closure alive until every claimed chunk is
+        // finished.
+        let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { (job.call)(job.closure, chunk, worker) }));
+        if let Err(panic) = outcome {
+            lock(&self.panic).get_or_insert(panic);
+        }
+        // From here on the leader may go on, and the closure be gone.
+        if self.finished.fetch_add(1, Ordering::SeqCst) + 1 == chunks
+            && self.leader_sleeps.load(Ordering::SeqCst)
+        {
+            self.leader.unpark();
+        }
+    }
+
+    /// A worker's life in this region.
+    fn work(&self, worker: usize) {
+        loop {
+            while self.run_chunk(worker) {}
+            let mut spins = 0;
+            while !self.has_chunk() {
+                if self.closed.load(Ordering::SeqCst) {
+                    return;
+                }
+                spins += 1;
+                if spins < SPINS {
+                    std::hint::spin_loop();
+                } else {
+                    self.sleep();
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there may be a chunk or the region is closed.
+    fn sleep(&self) {
+        let mut guard = lock(&self.lock);
+        // Announced before looking once more: a leader that did not see the sleeper has published before that look.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while !self.has_chunk() && !self.closed.load(Ordering::SeqCst) {
+            guard = self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.lock));
+            self.bell.notify_all();
+        }
+    }
+
+    /// Runs `closure(chunk, worker)` for each chunk; called by the leader only.
+    fn fork<F: Fn(usize, usize) + Sync>(&self, chunks: usize, closure: &F) {
+        unsafe fn call<F: Fn(usize, usize)>(closure: *const (), chunk: usize, worker: usize) {
+            // SAFETY: `closure` points to the `F` that `fork` borrows until all chunks are finished.
+            unsafe { (*closure.cast::<F>())(chunk, worker) }
+        }
+        self.finished.store(0, Ordering::SeqCst);
+        let job = Job { closure: std::ptr::from_ref(closure).cast(), call: call::<F> };
+        // SAFETY: all chunks of the fork before are finished and no chunk can be claimed, so nobody reads `job`.
+        unsafe { *self.job.get() = job };
+        let number = (self.claim.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
+        let claim = number << (2 * CHUNK_BITS) | (chunks as u64) << CHUNK_BITS;
+        self.claim.store(claim, Ordering::SeqCst);
+        self.wake();
+        while self.run_chunk(0) {}
+        let mut spins = 0;
+        while self.finished.load(Ordering::SeqCst) < chunks {
+            spins += 1;
+            if spins < SPINS {
+                std::hint::spin_loop();
+            } else {
+                self.leader_sleeps.store(true, Ordering::SeqCst);
+                // A worker that missed the announcement has finished before this look.
+                if self.finished.load(Ordering::SeqCst) < chunks {
+                    std::thread::park();
+                }
+                self.leader_sleeps.store(false, Ordering::SeqCst);
+            }
+        }
+        let panic = lock(&self.panic).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forks work while a region is open; see [`Team::enter`].
+#[derive(Debug)]
+pub struct Scope<'a> {
+    region: &'a Region,
+    threads: usize,
+    /// Only the thread that entered may fork.
+    leader_only: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Region").finish_non_exhaustive()
+    }
+}
+
+impl Scope<'_> {
+    /// Threads of the team.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `body(chunk, worker)` for every chunk from 0 to `chunks - 1`, each once, on any thread; `worker` is below
+    /// [`threads`](Self::threads) and differs between threads. Returns when all are done.
+    ///
+    /// # Panics
+    /// When a chunk panicked, with its panic, after all chunks are done.
+    pub fn run(&mut self, chunks: usize, body: impl Fn(usize, usize) + Sync) {
+        if self.threads == 1 || chunks <= 1 {
+            for chunk in 0..chunks {
+                body(chunk, 0);
+            }
+            return;
+        }
+        let most = CHUNK_MASK as usize;
+        for first in (0..chunks).step_by(most) {
+            self.region.fork(most.min(chunks - first), &|chunk, worker| body(first + chunk, worker));
+        }
+    }
+
+    /// Runs `body(item, worker)` for every item, each once, on any thread.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_each<T: Send>(&mut self, items: &mut [T], body: impl Fn(&mut T, usize) + Sync) {
+        let items = Items { first: items.as_mut_ptr(), count: items.len(), marker: PhantomData };
+        self.run(items.count, |chunk, worker| {
+            // SAFETY: `run` gives each chunk to one call.
+            body(unsafe { items.get(chunk) }, worker);
+        });
+    }
+
+    /// Runs `body(columns, view, worker)` for ranges of `chunk` columns of `table`, whose rows have `width` numbers.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run), and when `table` does not consist of whole rows.
+    pub fn run_columns(
+        &mut self,
+        table: &mut [f32],
+        width: usize,
+        chunk: usize,
+        body: impl Fn(Range<usize>, &mut ColumnsMut<'_>, usize) + Sync,
+    ) {
+        let mut views = ColumnsMut::new(table, width).chunks(chunk);
+        self.run_each(&mut views, |(range, view), worker| body(range.clone(), view, worker));
+    }
+
+    /// Runs `body(rows, values, worker)` for ranges of `chunk` rows of `table`, whose rows have `width` numbers.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run), and when `table` does not consist of whole rows.
+    pub fn run_rows(
+        &mut self,
+        table: &mut [f32],
+        width: usize,
+        chunk: usize,
+        body: impl Fn(Range<usize>, &mut [f32], usize) + Sync,
+    ) {
+        assert!(width > 0 && table.len().is_multiple_of(width), "a table of whole rows");
+        let mut parts: Vec<_> = table.chunks_mut(chunk * width).enumerate().collect();
+        self.run_each(&mut parts, |(index, values), worker| {
+            let first = *index * chunk;
+            body(first..first + values.len() / width, values, worker);
+        });
+    }
+
+    /// As [`run_columns`](Self::run_columns), with the same columns of `activations`, to be quantised; `chunk` is a multiple of
+    /// [`super::COLUMN_UNIT`].
+    ///
+    /// # Panics
+    /// As [`run_columns`](Self::run_columns), and when `activations` is not as wide as the table.
+    pub fn run_quantised_columns(
+        &mut self,
+        table: &mut [f32],
+        activations: &mut BlockActivations,
+        chunk: usize,
+        body: impl Fn(Range<usize>, &mut ColumnsMut<'_>, &mut ActivationColumnsMut<'_>, usize) + Sync,
+    ) {
+        let width = activations.columns();
+        let views = ColumnsMut::new(table, width).chunks(chunk);
+        let mut parts: Vec<_> = views.into_iter().zip(activations.column_chunks(chunk)).collect();
+        self.run_each(&mut parts, |((range, view), (_, activations)), worker| {
+            body(range.clone(), view, activations, worker);
+        });
+    }
+}
+
+/// A slice whose items go to one thread each.
+struct Items<'a, T> {
+    first: *mut T,
+    count: usize,
+    marker: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: an item is handed to one thread, as `T: Send` allows.
+unsafe impl<T: Send> Sync for Items<'_, T> {}
+
+impl<T> Items<'_, T> {
+    /// # Safety
+    /// No index may be asked for twice.
+    #[expect(clippy::mut_from_ref, reason = "each item is borrowed once")]
+    unsafe fn get(&self, index: usize) -> &mut T {
+        assert!(index < self.count, "item {index} of {}", self.count);
+        // SAFETY: inside the slice, and the caller makes sure that no other borrow of this item exists.
+        unsafe { &mut *self.first.add(index) }
+    }
+}
