@@ -147,7 +147,7 @@ class Graph:
         return tensor.name
 
     def initializer(self, name, values):
-        return self.add_initializer(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return self.add_initializer(numpy_helper.from_array(np.require(values, requirements="C"), name))
 
     def typed_initializer(self, name, values, onnx_type):
         return self.add_initializer(typed_tensor(name, values, onnx_type))
