@@ -38,7 +38,7 @@ impl MappedFile {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] or [`ErrorKind::Io`] when it cannot be opened or read;
-    /// [`ErrorKind::InvalidModel`] when it is empty or not a regular file; [`ErrorKind::MemoryBudget`] when there is
+    /// [`ErrorKind::InvalidModel`] when it is empty, not a regular file, or a Git LFS pointer; [`ErrorKind::MemoryBudget`] when there is
     /// no memory for a copy or no address space for a map.
     pub fn open(path: &Path, load: Load) -> Result<Arc<Self>> {
         let open = || -> Result<FileBytes> {
@@ -76,7 +76,9 @@ impl MappedFile {
             }
         };
         let bytes = open().map_err(|error| error.with_file(path))?;
-        Ok(Arc::new(Self { path: path.to_path_buf(), bytes }))
+        let file = Self { path: path.to_path_buf(), bytes };
+        check_fetched(file.as_bytes()).map_err(|error| error.with_file(path))?;
+        Ok(Arc::new(file))
     }
 
     /// The file's contents.
@@ -117,6 +119,15 @@ fn check_regular(metadata: &std::fs::Metadata) -> Result<()> {
     }
     let found = if metadata.is_dir() { "a directory" } else { "not a regular file" };
     Err(Error::new(ErrorKind::InvalidModel, format!("this is {found} where a file belongs")))
+}
+
+/// Refuses the text that stands in place of a large file in a Git repository that was cloned without its large files.
+pub(super) fn check_fetched(bytes: &[u8]) -> Result<()> {
+    if !bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidModel, "this is a Git LFS pointer in place of the file itself")
+        .with_hint("fetch the file with `git lfs pull`"))
 }
 
 fn too_large(length: u64) -> Error {
@@ -244,9 +255,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let empty = directory.path().join("empty");
         std::fs::write(&empty, []).unwrap();
+        let pointer = directory.path().join("pointer");
+        std::fs::write(&pointer, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+            .unwrap();
         for (path, kind, text) in [
             (directory.path().join("none"), ErrorKind::NotFound, "none"),
             (empty, ErrorKind::InvalidModel, "the file is empty"),
+            (pointer, ErrorKind::InvalidModel, "git lfs pull"),
             (directory.path().to_path_buf(), ErrorKind::InvalidModel, "a directory"),
             #[cfg(target_os = "linux")]
             (PathBuf::from("/dev/zero"), ErrorKind::InvalidModel, "not a regular file"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::files::check_fetched;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The whole of a file that is at most `limit` bytes long.
@@ -26,6 +27,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         let error = Error::new(ErrorKind::InvalidModel, format!("the file has more than {limit} bytes"));
         return Err(error.with_file(path));
     }
+    check_fetched(&bytes).map_err(|error| error.with_file(path))?;
     Ok(bytes)
 }
 
@@ -212,6 +214,8 @@ mod tests {
         assert_eq!(read_limited(&path, 10).unwrap().len(), 10);
         let error = read_limited(&path, 9).unwrap_err();
         assert!(error.message().contains("more than 9 bytes"), "{error}");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        assert!(read_limited(&path, 100).unwrap_err().hint().is_some_and(|hint| hint.contains("git lfs")));
         assert_eq!(read_limited(directory.path(), 9).unwrap_err().kind(), ErrorKind::InvalidModel);
         assert_eq!(read_limited(&directory.path().join("g"), 9).unwrap_err().kind(), ErrorKind::NotFound);
     }

@@ -151,11 +151,12 @@ mod tests {
         let short = &reference.cases[0];
         assert_eq!(short.prompt_tokens[..4], PROMPT_START);
         assert_eq!([short.prompt_logits[[0, 0]], short.next_logits[[7, 511]]], LOGITS);
-        for entry in std::fs::read_dir(&root).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                let reference = Reference::open(&path.join("reference.safetensors")).unwrap();
-                assert_eq!(reference.cases.len(), 2);
+        for root in [root, Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/variants")] {
+            for entry in std::fs::read_dir(root).unwrap() {
+                let path = entry.unwrap().path().join("reference.safetensors");
+                if path.exists() {
+                    assert_eq!(Reference::open(&path).unwrap().cases.len(), 2, "{}", path.display());
+                }
             }
         }
     }

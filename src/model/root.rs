@@ -69,7 +69,7 @@ impl ModelRoot {
         let text = format!("the link leads to {}, outside the model's directory", target.display());
         Err(Error::new(ErrorKind::InvalidModel, text)
             .with_file(&path)
-            .with_hint("allow links when opening the model if you put it there yourself"))
+            .with_hint("set follow_links when opening the model if the link is your own"))
     }
 
     /// The path of the file called `location`, or `None` when there is no such file.

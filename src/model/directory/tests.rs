@@ -274,3 +274,19 @@ fn links_out_of_the_directory_need_leave() {
     symlink("..", looped.path().join("a/up")).unwrap();
     assert_eq!(open(looped.path()).unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn the_variants_of_the_test_data() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/variants");
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let model = open(&path).unwrap();
+        let files = model.open_graph(Load::Map).unwrap();
+        for tensor in &files.parse().unwrap().graph.initializers {
+            files.resolve(tensor).unwrap();
+        }
+    }
+}
