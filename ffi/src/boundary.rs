@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Failure, Outcome, slm_error};
-use crate::status::{SLM_OK, SLM_PANIC, slm_status};
+use crate::status::{SLM_INVALID_ARGUMENT, SLM_OK, SLM_PANIC, slm_status};
 
 /// Runs the body of a fallible function. On failure the error is handed out through `error`, unless that is NULL.
 ///
@@ -67,6 +67,25 @@ pub(crate) unsafe fn required<'a, T>(name: &str, pointer: *const T) -> Outcome<&
 pub(crate) unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
     // SAFETY: passed on.
     unsafe { pointer.as_ref() }
+}
+
+/// Reads an array parameter of `count` elements; NULL is an empty array if `count` is 0.
+///
+/// # Safety
+/// `pointer` is NULL or valid for reading `count` elements during `'a`.
+pub(crate) unsafe fn slice<'a, T>(name: &str, pointer: *const T, count: usize) -> Outcome<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() {
+        return Err(Failure::null(name));
+    }
+    if isize::try_from(count).ok().and_then(|count| count.checked_mul(size_of::<T>().cast_signed())).is_none()
+    {
+        return Err(Failure::new(SLM_INVALID_ARGUMENT, format!("{name} cannot have {count} elements")));
+    }
+    // SAFETY: the caller says that `count` elements are readable, and they fit the address space.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
 /// A place for a result, checked for NULL before any work is done and written only on success.

@@ -16,6 +16,9 @@ pub(crate) trait Owned: Sized {
         Box::into_raw(Box::new(self))
     }
 
+    /// What freeing does besides dropping.
+    fn close(self) {}
+
     /// Frees a handle; nothing happens for NULL.
     ///
     /// # Safety
@@ -23,7 +26,7 @@ pub(crate) trait Owned: Sized {
     unsafe fn free(handle: *mut Self) {
         if !handle.is_null() {
             // SAFETY: from `into_handle`, and the caller gives it up.
-            boundary::value((), || drop(unsafe { Box::from_raw(handle) }));
+            boundary::value((), || unsafe { Box::from_raw(handle) }.close());
         }
     }
 }
@@ -106,13 +109,13 @@ impl<T> Exclusive<T> {
         Self { name, slot: Arc::new(Mutex::new(Slot::Idle(Box::new(value)))) }
     }
 
-    /// Takes the value until the lease gets it back.
-    pub(crate) fn take(&self) -> Outcome<(Box<T>, Lease<T>)> {
+    /// Takes the value until it is given back.
+    pub(crate) fn take(&self) -> Outcome<Lease<T>> {
         let mut slot = lock(&self.slot);
         match std::mem::replace(&mut *slot, Slot::InUse) {
-            Slot::Idle(value) => Ok((value, Lease { slot: Arc::clone(&self.slot) })),
+            Slot::Idle(value) => Ok(Lease { value, duty: Duty { slot: Arc::clone(&self.slot) } }),
             Slot::InUse => Err(Failure::new(SLM_BUSY, format!("the {} is in use", self.name))
-                .with_hint("another thread is in a call on it, or a stream on it is still open")),
+                .with_hint("another thread is in a call on it, or a stream on it is not freed")),
             Slot::Poisoned => {
                 *slot = Slot::Poisoned;
                 Err(poisoned(self.name))
@@ -122,25 +125,32 @@ impl<T> Exclusive<T> {
 
     /// Runs `body` on the value; a panic in it poisons the handle.
     pub(crate) fn with<R>(&self, body: impl FnOnce(&mut T) -> Outcome<R>) -> Outcome<R> {
-        let (mut value, lease) = self.take()?;
-        let result = body(&mut value);
-        lease.give_back(value);
+        let mut lease = self.take()?;
+        let result = body(&mut lease.value);
+        lease.give_back();
         result
     }
 }
 
-/// The duty to give an [`Exclusive`] its value back. Dropped without that, as a panic does, it poisons the handle.
+/// The value of an [`Exclusive`], taken out of it. Dropped without being given back, as a panic does, it poisons the
+/// handle.
 pub(crate) struct Lease<T> {
-    slot: Arc<Mutex<Slot<T>>>,
+    pub(crate) value: Box<T>,
+    duty: Duty<T>,
 }
 
 impl<T> Lease<T> {
-    pub(crate) fn give_back(self, value: Box<T>) {
-        *lock(&self.slot) = Slot::Idle(value);
+    pub(crate) fn give_back(self) {
+        let Self { value, duty } = self;
+        *lock(&duty.slot) = Slot::Idle(value);
     }
 }
 
-impl<T> Drop for Lease<T> {
+struct Duty<T> {
+    slot: Arc<Mutex<Slot<T>>>,
+}
+
+impl<T> Drop for Duty<T> {
     fn drop(&mut self) {
         let mut slot = lock(&self.slot);
         if matches!(*slot, Slot::InUse) {

@@ -1,5 +1,5 @@
-//! Options structs: plain C structs that start with their size, so that programs and libraries of different versions
-//! understand each other.
+//! Structs that grow: programs and libraries of different versions understand each other's, since the caller tells the
+//! size of its own.
 
 use std::ptr;
 
@@ -10,13 +10,14 @@ use crate::status::{SLM_STRUCT_SIZE, slm_status};
 /// The largest options struct that any version may have; a larger size is a mistake of the caller.
 const MAXIMUM_SIZE: usize = 4096;
 
-/// A `repr(C)` struct whose first field is `struct_size: u32` and which has no padding, so that each older version of it
-/// is a prefix.
+/// A `repr(C)` struct without padding in front of a field, so that each older version of it is a prefix.
 ///
 /// # Safety
-/// Every field is an integer, a float, a raw pointer or a function pointer in an `Option`, so that each bit pattern is a
-/// value.
-pub(crate) unsafe trait Options: Copy {
+/// Every field is an integer, a float, a raw pointer or such a struct: each bit pattern is a value.
+pub(crate) unsafe trait Plain: Copy {}
+
+/// Options: a plain struct whose first field is `struct_size: u32`.
+pub(crate) trait Options: Plain {
     /// The defaults, with the full size.
     const DEFAULTS: Self;
 }
@@ -31,20 +32,11 @@ pub(crate) unsafe fn init<T: Options>(
     error: *mut *mut slm_error,
 ) -> slm_status {
     let body = || {
-        if options.is_null() {
-            return Err(Failure::null("options"));
-        }
         let struct_size = checked_size(size)?;
-        let bytes = options.cast::<u8>();
-        // SAFETY: `size` bytes are writable; DEFAULTS has `size_of::<T>()` bytes; the two do not overlap.
+        // SAFETY: as the caller says; `struct_size` comes first.
         unsafe {
-            ptr::write_bytes(bytes, 0, size);
-            ptr::copy_nonoverlapping(
-                ptr::from_ref(&T::DEFAULTS).cast::<u8>(),
-                bytes,
-                size.min(size_of::<T>()),
-            );
-            bytes.cast::<u32>().write_unaligned(struct_size);
+            write("options", &T::DEFAULTS, options, size)?;
+            options.cast::<u32>().write_unaligned(struct_size);
         }
         Ok(())
     };
@@ -80,11 +72,29 @@ pub(crate) unsafe fn read<T: Options>(options: *const T) -> Outcome<T> {
     Ok(value)
 }
 
+/// Writes a result into the caller's struct of `size` bytes; what a newer caller has behind it becomes zero.
+///
+/// # Safety
+/// `output` is NULL or points to `size` writable bytes.
+pub(crate) unsafe fn write<T: Plain>(name: &str, value: &T, output: *mut T, size: usize) -> Outcome<()> {
+    if output.is_null() {
+        return Err(Failure::null(name));
+    }
+    checked_size(size)?;
+    let bytes = output.cast::<u8>();
+    // SAFETY: `size` bytes are writable; `value` has `size_of::<T>()` bytes; the two do not overlap.
+    unsafe {
+        ptr::write_bytes(bytes, 0, size);
+        ptr::copy_nonoverlapping(ptr::from_ref(value).cast::<u8>(), bytes, size.min(size_of::<T>()));
+    }
+    Ok(())
+}
+
 /// The size as `struct_size` holds it: room for that field at least.
 fn checked_size(size: usize) -> Outcome<u32> {
     match u32::try_from(size) {
         Ok(small) if (size_of::<u32>()..=MAXIMUM_SIZE).contains(&size) => Ok(small),
         _ => Err(Failure::new(SLM_STRUCT_SIZE, format!("a struct_size of {size} bytes is impossible"))
-            .with_hint("fill the struct with its _init function and sizeof first")),
+            .with_hint("options are filled by their _init function, which is given their sizeof")),
     }
 }

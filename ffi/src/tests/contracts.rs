@@ -6,7 +6,7 @@ use std::ptr;
 use super::call;
 use crate::error::Outcome;
 use crate::handle::{Exclusive, Shared};
-use crate::options::{self, Options};
+use crate::options::{self, Options, Plain};
 use crate::status::*;
 
 fn panics() -> Outcome<()> {
@@ -16,10 +16,10 @@ fn panics() -> Outcome<()> {
 #[test]
 fn a_handle_in_use_is_busy_until_it_is_given_back() {
     let handle = Exclusive::new("session", 5);
-    let (value, lease) = handle.take().ok().expect("idle");
+    let lease = handle.take().ok().expect("idle");
     let busy = handle.with(|_| Ok(())).expect_err("in use");
     assert_eq!(busy.code(), SLM_BUSY);
-    lease.give_back(value);
+    lease.give_back();
     assert!(handle.with(|value| Ok(*value)).is_ok_and(|value| value == 5));
 }
 
@@ -57,7 +57,9 @@ struct Sample {
 }
 
 // SAFETY: integers without padding.
-unsafe impl Options for Sample {
+unsafe impl Plain for Sample {}
+
+impl Options for Sample {
     const DEFAULTS: Self = Self { struct_size: size_of::<Self>() as u32, old: 7, new: 9 };
 }
 

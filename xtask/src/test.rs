@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything that has to pass before a change is merged.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use crate::size;
+
+/// The steps: what each checks, and the arguments to Cargo.
+const STEPS: &[(&str, &[&str])] = &[
+    ("formatting", &["fmt", "--all", "--check"]),
+    ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("the library alone builds", &["check", "--quiet", "--package", "edgeslm", "--no-default-features"]),
+    ("tests", &["test", "--workspace"]),
+    ("documentation", &["doc", "--quiet", "--workspace", "--no-deps"]),
+];
+
+/// Runs every check and every test; stops at the first that fails.
+pub(crate) fn run() -> anyhow::Result<()> {
+    for (name, arguments) in STEPS {
+        step(name, || cargo(arguments))?;
+    }
+    step("size of the shared library", size::run)
+}
+
+#[allow(clippy::print_stderr, reason = "progress of a long command")]
+fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    eprintln!("\n=== {name}");
+    let started = Instant::now();
+    work().with_context(|| format!("failed: {name}"))?;
+    eprintln!("=== {name}: passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs Cargo in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!("cargo {}: {status}", arguments.join(" "));
+    }
+    Ok(())
+}
