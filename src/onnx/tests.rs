@@ -295,6 +295,15 @@ fn too_many_messages_are_refused() {
 }
 
 #[test]
+fn too_many_integers_are_refused() {
+    let packed = vec![1; (1 << 24) + 1];
+    let error = Model::parse(&model_with_attribute(&[bytes(1, b"a"), bytes(8, &packed)])).unwrap_err();
+    assert!(error.to_string().contains("attribute[0].ints: the model has more than 16777216"), "{error}");
+    let file = model_with_attribute(&[bytes(1, b"a"), bytes(8, &packed[1..])]);
+    assert!(Model::parse(&file).is_ok());
+}
+
+#[test]
 fn inline_data_is_borrowed() {
     let file = model_with_initializer(&[bytes(8, b"w"), number(2, 2), number(1, 1000), bytes(9, &[7; 1000])]);
     let TensorContent::Inline(data) = first_content(&file) else { panic!("not inline") };
