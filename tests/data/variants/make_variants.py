@@ -359,6 +359,7 @@ VARIANTS = [
         family="qwen3",
         packed=False,
         qk_norm="3d",
+        epsilon=0.1,
         seed=42,
     ),
     Spec(
@@ -396,6 +397,7 @@ VARIANTS = [
         "SkipSimplifiedLayerNormalization with bias; Mul(sigmoid, gate) and Mul(up, gate)",
         norm="skip_bias",
         mlp="silu_swapped",
+        epsilon=0.1,
         seed=44,
     ),
     Spec(
@@ -414,6 +416,7 @@ VARIANTS = [
         rotary=16,
         embedding=FLOAT,
         constant_first=True,
+        epsilon=0.1,
         seed=45,
     ),
     Spec(
@@ -428,10 +431,19 @@ VARIANTS = [
         heads=2,
         kv_heads=2,
         rotary=32,
+        epsilon=0.1,
         seed=46,
     ),
-    Spec("rms-normalization", "RMSNormalization of opset 23 and Add for the residual", norm="rms", opset=23, ir=11, seed=47),
-    Spec("separate-adds", "SimplifiedLayerNormalization and Add in place of the Skip form", norm="separate", seed=48),
+    Spec(
+        "rms-normalization",
+        "RMSNormalization of opset 23, epsilon 0.1, and Add for the residual",
+        norm="rms",
+        opset=23,
+        ir=11,
+        epsilon=0.1,
+        seed=47,
+    ),
+    Spec("separate-adds", "SimplifiedLayerNormalization and Add in place of the Skip form", norm="separate", epsilon=0.1, seed=48),
     Spec(
         "gelu-forms",
         "Gelu none, Gelu without attribute, Gelu tanh, FastGelu, FastGelu with bias",
@@ -745,7 +757,8 @@ Small decoders with random weights, one directory a form that published model di
 | `ort_level_4` | fp32 graph, accuracy_level 4 on every MatMulNBits: activations in int8 by block of the weights |
 | `int8_block_32` | fp32 graph, the input of every product with quantised weights rounded to int8 by row and block of 32 |
 
-What integer activations cost is the larger of the last two; strict arithmetic has to be within 0.001 everywhere.
+What integer activations cost is the larger of the last two; strict fp32 arithmetic comes within 5e-5 of the reference, which
+also tells Gelu's two forms apart (1e-4).
 
 | directory | what it exercises |
 |---|---|
