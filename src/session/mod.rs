@@ -1,7 +1,40 @@
 //! A conversation: its KV cache, the generate loop and the stream of events.
+//!
+//! A [`Session`] answers prompts as a [`Stream`] of [`Event`]s, which it computes as they are pulled. Everything
+//! else is that stream: [`Session::generate`] collects it, [`Session::generate_with`] calls back with it.
+//! [`generate_batch`] answers in several sessions at once. [`generate`](Generation) lists the steps of an answer.
 
 #![forbid(unsafe_code)]
 
+mod answer_text;
+mod batch;
 mod cancel;
+mod event;
+mod generate;
+mod options;
+mod prompt;
+pub(crate) mod sequence;
+#[expect(clippy::module_inception, reason = "the module's main type")]
+mod session;
+mod statistics;
+mod stop_strings;
+mod stream;
+mod text_model;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_text;
+#[cfg(test)]
+mod tests;
+
+pub use batch::generate_batch;
 pub use cancel::CancelToken;
+pub use event::{Answer, Control, Event, FinishReason, Outcome};
+pub use generate::Generation;
+pub use options::{GenerateOptions, SessionOptions};
+pub use prompt::Prompt;
+pub use session::Session;
+pub use statistics::Statistics;
+pub use stream::Stream;
+pub use text_model::{ChatFormat, TextModel};

@@ -1,0 +1,141 @@
+//! What a caller may ask of a session and of an answer.
+
+use std::time::Duration;
+
+use super::CancelToken;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sampling::SamplingOptions;
+
+/// Options of a [`Session`](super::Session).
+///
+/// ```
+/// use edgeslm::session::SessionOptions;
+///
+/// let options = SessionOptions { context: Some(4096), ..SessionOptions::default() };
+/// assert!(options.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionOptions {
+    /// The most tokens that prompt and answer may have together; `None` for the model's context length, which also
+    /// bounds larger values. Nothing is allocated for it in advance. At least 2.
+    pub context: Option<usize>,
+    /// How many tokens of a prompt are computed at a time. Cancelling takes effect inside a chunk; progress is
+    /// reported, and memory for activations is bounded, by the chunk. At least 1. Default 512.
+    pub prefill_chunk: usize,
+    /// The system message with which [`chat`](super::Session::chat) begins; `None` for none.
+    pub system: Option<String>,
+    /// How tokens are chosen where an answer's own options do not say.
+    pub sampling: SamplingOptions,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { context: None, prefill_chunk: 512, system: None, sampling: SamplingOptions::default() }
+    }
+}
+
+impl SessionOptions {
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] that names the first field outside its range.
+    pub fn validate(&self) -> Result<()> {
+        if self.context.is_some_and(|context| context < 2) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "context is below 2")
+                .with_hint("a prompt of one token and an answer of one token need 2"));
+        }
+        if self.prefill_chunk == 0 {
+            return Err(
+                Error::new(ErrorKind::InvalidArgument, "prefill_chunk is 0").with_hint("the least is 1")
+            );
+        }
+        self.sampling.validate()
+    }
+}
+
+/// Options of one answer.
+///
+/// ```
+/// use edgeslm::session::GenerateOptions;
+/// use std::time::Duration;
+///
+/// let options = GenerateOptions {
+///     max_tokens: 64,
+///     stop: vec!["\n\n".to_owned()],
+///     deadline: Some(Duration::from_secs(5)),
+///     ..GenerateOptions::default()
+/// };
+/// assert!(options.validate().is_ok());
+/// ```
+#[derive(Debug, Clone)]
+pub struct GenerateOptions {
+    /// The most tokens of the answer; 0 only computes the prompt, and `usize::MAX` leaves it to the context.
+    /// Default 1024.
+    pub max_tokens: usize,
+    /// How tokens are chosen; `None` for the session's choice.
+    pub sampling: Option<SamplingOptions>,
+    /// Texts that end the answer, wherever token borders fall; they are not part of it. None may be empty.
+    pub stop: Vec<String>,
+    /// Tokens that end the answer besides the model's own.
+    pub stop_tokens: Vec<u32>,
+    /// Goes on after the model's stop tokens, as measurements need it.
+    pub ignore_stop_tokens: bool,
+    /// Reports log-probabilities of each chosen token and of this many most probable ones.
+    pub log_probabilities: Option<usize>,
+    /// How long prompt and answer may take, counted from the call.
+    pub deadline: Option<Duration>,
+    /// Stops the answer when signalled, as [`Session::cancel_token`](super::Session::cancel_token) does; it is the
+    /// caller's to reset.
+    pub cancel: Option<CancelToken>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: 1024,
+            sampling: None,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            ignore_stop_tokens: false,
+            log_probabilities: None,
+            deadline: None,
+            cancel: None,
+        }
+    }
+}
+
+impl GenerateOptions {
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] that names the first field outside its range.
+    pub fn validate(&self) -> Result<()> {
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "stop holds an empty string")
+                .with_hint("every text contains the empty string"));
+        }
+        self.sampling.as_ref().map_or(Ok(()), SamplingOptions::validate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        let session = SessionOptions::default;
+        let hot = SamplingOptions { temperature: -1.0, ..Default::default() };
+        let generate = GenerateOptions::default;
+        let cases = [
+            ("context", SessionOptions { context: Some(1), ..session() }.validate()),
+            ("prefill_chunk", SessionOptions { prefill_chunk: 0, ..session() }.validate()),
+            ("temperature", SessionOptions { sampling: hot.clone(), ..session() }.validate()),
+            ("stop", GenerateOptions { stop: vec!["a".into(), String::new()], ..generate() }.validate()),
+            ("temperature", GenerateOptions { sampling: Some(hot), ..generate() }.validate()),
+        ];
+        for (name, result) in cases {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.message().starts_with(name), "{error}");
+        }
+        session().validate().unwrap();
+        generate().validate().unwrap();
+    }
+}

@@ -1,0 +1,156 @@
+//! A KV cache together with the tokens that are in it.
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+
+use crate::engine::{Engine, KvCache, LogitsAt, RunControl, SequenceInput};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The invariant: position `i` of the cache holds keys and values of `tokens[i]` after `tokens[..i]`. Every way to
+/// fail keeps it, so that the next call starts from whatever prefix is still valid.
+pub(crate) struct Sequence {
+    engine: Arc<dyn Engine>,
+    cache: Box<dyn KvCache>,
+    tokens: Vec<u32>,
+    /// The length that the engine last made room for.
+    room: usize,
+}
+
+impl Sequence {
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+        let cache = engine.new_cache();
+        Self { engine, cache, tokens: Vec::new(), room: 0 }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// The cached tokens.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    /// Forgets the positions from `length` on, and more where the cache cannot stop exactly there.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        if length < self.tokens.len() {
+            self.cache.truncate(length);
+            self.tokens.truncate(self.cache.len().min(length));
+            self.cache.truncate(self.tokens.len());
+        }
+    }
+
+    /// How many of the cached tokens `target` begins with.
+    pub(crate) fn common_prefix(&self, target: &[u32]) -> usize {
+        self.tokens.iter().zip(target).take_while(|(cached, wanted)| cached == wanted).count()
+    }
+
+    /// Makes the cache a proper prefix of `target`, as long as possible, with room for `total_length` positions
+    /// (at least `target`'s). Returns how many positions are kept; the last token of `target` never is, since only
+    /// feeding it gives its logits.
+    ///
+    /// # Errors
+    /// What [`Engine::prepare`] refuses; where more room was needed than there was, the cache is then unchanged.
+    pub(crate) fn prepare(&mut self, target: &[u32], total_length: usize) -> Result<usize> {
+        let keep = self.common_prefix(target).min(target.len().saturating_sub(1));
+        // A shorter sequence fits where the longer one was; a longer one may be refused, so nothing is dropped
+        // before the engine has agreed.
+        if total_length <= self.len() {
+            self.truncate(keep);
+        }
+        let valid = self.engine.prepare(self.cache.as_mut(), total_length)?;
+        self.room = total_length;
+        self.truncate(keep.min(valid));
+        Ok(self.len())
+    }
+
+    /// Whether the last [`prepare`](Self::prepare) was for `target` as it is now, and nothing has come in between.
+    pub(crate) fn is_prepared_for(&self, target: &[u32]) -> bool {
+        self.room == target.len() && self.len() < target.len() && self.common_prefix(target) == self.len()
+    }
+
+    /// Feeds up to `chunk` more tokens of a prepared `target`; with its last token, returns that one's logits.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; the cache is then as before.
+    pub(crate) fn feed(
+        &mut self,
+        target: &[u32],
+        chunk: usize,
+        vocabulary: Option<&[u32]>,
+        control: &RunControl,
+    ) -> Result<Option<Array2<f32>>> {
+        control.check()?;
+        let end = self.len().saturating_add(chunk.max(1)).min(target.len());
+        let tokens = target
+            .get(self.len()..end)
+            .filter(|tokens| !tokens.is_empty())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the cache already holds what is to be fed"))?;
+        let last = end == target.len();
+        let input = SequenceInput {
+            cache: self.cache.as_mut(),
+            tokens,
+            parents: None,
+            logits: if last { LogitsAt::Last } else { LogitsAt::None },
+            vocabulary: if last { vocabulary } else { None },
+        };
+        let mut logits = self.engine.forward(&mut [input], control)?;
+        self.extend(tokens);
+        Ok(if last { logits.pop() } else { None })
+    }
+
+    /// Scores a tree of continuations: the logits of its tokens at `positions`. The cache stays as it is.
+    pub(crate) fn score_tree(
+        &mut self,
+        tokens: &[u32],
+        parents: &[Option<usize>],
+        positions: &[usize],
+        vocabulary: Option<&[u32]>,
+        control: &RunControl,
+    ) -> Result<Array2<f32>> {
+        control.check()?;
+        let input = SequenceInput {
+            cache: self.cache.as_mut(),
+            tokens,
+            parents: Some(parents),
+            logits: LogitsAt::Positions(positions),
+            vocabulary,
+        };
+        let mut logits = self.engine.forward(&mut [input], control)?;
+        logits.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "the engine returned no logits"))
+    }
+
+    /// This sequence's part of a joint forward that feeds the last token of `target`.
+    pub(crate) fn last_token_input<'a>(&'a mut self, target: &'a [u32]) -> SequenceInput<'a> {
+        SequenceInput {
+            cache: self.cache.as_mut(),
+            tokens: &target[target.len().saturating_sub(1)..],
+            parents: None,
+            logits: LogitsAt::Last,
+            vocabulary: None,
+        }
+    }
+
+    /// Notes tokens that the engine has fed.
+    pub(crate) fn extend(&mut self, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+        debug_assert_eq!(self.tokens.len(), self.cache.len(), "the engine cached every token that was fed");
+    }
+}
+
+/// The logits of the only position of a result.
+pub(crate) fn only_row(logits: &Array2<f32>) -> Result<&[f32]> {
+    if logits.nrows() == 1 { logits.as_slice() } else { None }.ok_or_else(|| {
+        let message = format!("the engine returned logits of shape {:?} for one position", logits.dim());
+        Error::new(ErrorKind::Internal, message)
+    })
+}
