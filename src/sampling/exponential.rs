@@ -6,7 +6,7 @@
 /// Within 2 units in the last place. Two-part reduction by multiples of ln 2 (Cody and Waite, 1980), then the
 /// Taylor polynomial of degree 13 on ±ln(2)/2. Free of branches and calls, so that loops over it vectorise.
 #[inline(always)]
-pub(super) fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     // Adding 1.5 * 2^52 rounds to an integer, which then is in the low bits of the sum.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
@@ -42,7 +42,7 @@ pub(super) fn exp(x: f64) -> f64 {
 
 /// The natural logarithm of a positive, finite, normal `x`, within 2 units in the last place of the larger of
 /// the result and 1.
-pub(super) fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = ((bits >> 52) as i64 - 1023) as f64;
     let mut mantissa = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);

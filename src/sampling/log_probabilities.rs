@@ -54,6 +54,11 @@ impl LogSoftmax {
     pub(crate) fn log_probability(self, logit: f32) -> f64 {
         (f64::from(logit) - self.maximum) - self.log_total
     }
+
+    /// Of all the logits that this was made of together, where they are some of those that `all` was made of.
+    pub(crate) fn log_share_of(self, all: Self) -> f64 {
+        (self.maximum - all.maximum) + (self.log_total - all.log_total)
+    }
 }
 
 #[cfg(test)]

@@ -41,3 +41,6 @@ pub use log_probabilities::LogProbabilities;
 pub use options::SamplingOptions;
 pub use random::Random;
 pub use sampler::Sampler;
+
+pub(crate) use exponential::{exp, ln};
+pub(crate) use log_probabilities::LogSoftmax;
