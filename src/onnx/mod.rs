@@ -13,6 +13,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod types;
+mod values;
 mod wire;
 mod writer;
 
