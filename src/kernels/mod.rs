@@ -31,8 +31,12 @@ mod multiply_f32;
 mod multiply_int8;
 mod multiply_kn;
 mod quantise;
+#[cfg(test)]
+mod reference;
 mod table;
 mod team;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod zero_points;
 

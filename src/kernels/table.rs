@@ -129,8 +129,63 @@ struct Kernels {
 
 row!(scalar, [], Scalar);
 
+/// Makes the proof that a row's instructions are there, inside a kernel of that row.
+#[cfg(target_arch = "x86_64")]
+macro_rules! proof {
+    ($lanes:ty) => {
+        // SAFETY: who calls a kernel of this row has made sure of its instructions.
+        unsafe { <$lanes>::assume() }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use super::*;
+    use crate::kernels::lanes::{avx2::Avx2, avx512::Avx512};
+
+    row!(
+        avx512vnni,
+        [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]],
+        proof!(Avx512)
+    );
+    row!(avx_vnni, [#[target_feature(enable = "avxvnni,avx2,fma,f16c")]], proof!(Avx2<true>));
+    row!(avx2, [#[target_feature(enable = "avx2,fma,f16c")]], proof!(Avx2<false>));
+
+    macro_rules! missing {
+        ($($feature:tt)*) => {
+            || {
+                $(if !is_x86_feature_detected!($feature) {
+                    return Some($feature);
+                })*
+                None
+            }
+        };
+    }
+
+    pub(super) const AVX512VNNI: KernelTable = KernelTable {
+        name: "avx512vnni",
+        missing: missing!("avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx2" "fma" "f16c"),
+        kernels: avx512vnni::KERNELS,
+    };
+    pub(super) const AVX_VNNI: KernelTable = KernelTable {
+        name: "avx-vnni",
+        missing: missing!("avxvnni" "avx2" "fma" "f16c"),
+        kernels: avx_vnni::KERNELS,
+    };
+    pub(super) const AVX2: KernelTable =
+        KernelTable { name: "avx2", missing: missing!("avx2" "fma" "f16c"), kernels: avx2::KERNELS };
+}
+
 /// Every row of this build, the best first.
-static ROWS: &[KernelTable] = &[KernelTable { name: "scalar", missing: || None, kernels: scalar::KERNELS }];
+static ROWS: &[KernelTable] = &[
+    #[cfg(target_arch = "x86_64")]
+    x86_64::AVX512VNNI,
+    #[cfg(target_arch = "x86_64")]
+    x86_64::AVX_VNNI,
+    #[cfg(target_arch = "x86_64")]
+    x86_64::AVX2,
+    KernelTable { name: "scalar", missing: || None, kernels: scalar::KERNELS },
+];
 
 /// The kernels of one instruction set that this CPU has.
 ///

@@ -28,10 +28,10 @@ pub(super) fn centred_zero_points<L: Lanes>(
         }
         other => zero_points(lanes, &matrix.shape, other, row * matrix.zero_point_stride + block),
     };
-    lanes.sub(values, lanes.splat(matrix.shape.middle()))
+    if matrix.shape.signed { values } else { lanes.sub(values, lanes.splat(matrix.shape.middle())) }
 }
 
-/// Up to 16 zero points from `index` on, for codes whose top bit has been flipped if they are signed.
+/// Up to 16 zero points from `index` on.
 #[inline(always)]
 pub(super) fn zero_points<L: Lanes>(
     lanes: L,
@@ -39,12 +39,11 @@ pub(super) fn zero_points<L: Lanes>(
     zero_points: ZeroPoints<'_>,
     index: usize,
 ) -> L::Float {
-    let shift = lanes.splat(if shape.signed { shape.middle() } else { 0.0 });
     match zero_points {
-        ZeroPoints::None => lanes.splat(shape.middle()),
-        ZeroPoints::Same(value) => lanes.add(lanes.splat(value), shift),
+        ZeroPoints::None => lanes.splat(if shape.signed { 0.0 } else { shape.middle() }),
+        ZeroPoints::Same(value) => lanes.splat(value),
         ZeroPoints::Packed(bytes) => codes(lanes, shape, bytes, index),
-        ZeroPoints::Floats(floats) => lanes.add(load_floats(lanes, floats, index), shift),
+        ZeroPoints::Floats(floats) => load_floats(lanes, floats, index),
     }
 }
 
@@ -58,10 +57,11 @@ pub(super) fn load_floats<L: Lanes>(lanes: L, floats: Floats<'_>, index: usize) 
     }
 }
 
-/// Up to 16 codes from `index` on as unsigned numbers, the top bit flipped if they are signed.
+/// Up to 16 codes from `index` on.
 #[inline(always)]
 pub(super) fn codes<L: Lanes>(lanes: L, shape: &BlockShape, bytes: &[u8], index: usize) -> L::Float {
-    if shape.bits == 4 {
+    // Two's complement with the top bit flipped is the number plus the middle.
+    let flipped = if shape.bits == 4 {
         let flip = if shape.signed { 0x8888_8888_8888_8888 } else { 0 };
         lanes.nibbles_to_floats(nibbles(bytes, index) ^ flip)
     } else {
@@ -75,7 +75,8 @@ pub(super) fn codes<L: Lanes>(lanes: L, shape: &BlockShape, bytes: &[u8], index:
             window = (u128::from_le_bytes(window) ^ u128::from_le_bytes([flip; 16])).to_le_bytes();
         }
         lanes.bytes_to_floats(&window)
-    }
+    };
+    if shape.signed { lanes.sub(flipped, lanes.splat(shape.middle())) } else { flipped }
 }
 
 /// 16 nibbles from nibble `index` on, zero past the end.

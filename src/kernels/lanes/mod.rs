@@ -4,6 +4,10 @@
 //! one, after it has asked the CPU. Each operation is one IEEE operation a lane (fused where it says so), so a kernel gives
 //! the same bits on every instruction set.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
 pub(super) mod scalar;
 
 use super::activations::{NaturalChunk, SplitChunk};

@@ -1,0 +1,337 @@
+//! AVX-512 with VNNI: 16 lanes are one register.
+
+use std::arch::x86_64::*;
+
+use super::{F16, F32, Lanes, Spread, size_of_format};
+use crate::kernels::activations::{NaturalChunk, SplitChunk};
+
+/// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU must have the instructions.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct LaneSpread {
+    count: usize,
+    mask: u8,
+    index: __m512i,
+}
+
+macro_rules! simd {
+    ($body:expr) => {
+        // SAFETY: the existence of an `Avx512` proves that the CPU has the instructions, and what is loaded or stored
+        // lies inside the references or slices given.
+        unsafe { $body }
+    };
+}
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+/// The lowest `count` bits of 64.
+#[inline(always)]
+fn low_bits(count: usize) -> u64 {
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
+}
+
+impl Avx512 {
+    #[inline(always)]
+    fn split(self, bytes: __m512i, flip: u8) -> (__m512i, __m512i) {
+        simd! {{
+            let flip = _mm512_set1_epi8(flip as i8);
+            let low = _mm512_set1_epi8(15);
+            // (a ^ b) & c
+            let even = _mm512_ternarylogic_epi32::<0x28>(bytes, flip, low);
+            let odd = _mm512_ternarylogic_epi32::<0x28>(_mm512_srli_epi16::<4>(bytes), flip, low);
+            (even, odd)
+        }}
+    }
+}
+
+impl Lanes for Avx512 {
+    type Float = __m512;
+    type Nibbles = (__m512i, __m512i);
+    type Bytes = __m512i;
+    type Spread = LaneSpread;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        simd!(_mm512_set1_ps(value))
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; 16]) -> __m512 {
+        simd!(_mm512_loadu_ps(values.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store(self, values: __m512, to: &mut [f32; 16]) {
+        simd!(_mm512_storeu_ps(to.as_mut_ptr(), values));
+    }
+
+    #[inline(always)]
+    fn load_f16(self, bytes: &[u8; 32]) -> __m512 {
+        simd!(_mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, bytes: &[u8; 32]) -> __m512 {
+        simd! {{
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        }}
+    }
+
+    #[inline(always)]
+    fn store_f16(self, values: __m512, to: &mut [u8; 32]) {
+        simd! {{
+            let halves = _mm512_cvtps_ph::<NEAREST>(values);
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
+        }}
+    }
+
+    #[inline(always)]
+    fn nibbles_to_floats(self, nibbles: u64) -> __m512 {
+        simd! {{
+            let bytes = _mm_cvtsi64_si128(nibbles as i64);
+            let low = _mm_set1_epi8(15);
+            let even = _mm_and_si128(bytes, low);
+            let odd = _mm_and_si128(_mm_srli_epi16::<4>(bytes), low);
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_unpacklo_epi8(even, odd)))
+        }}
+    }
+
+    #[inline(always)]
+    fn bytes_to_floats(self, bytes: &[u8; 16]) -> __m512 {
+        simd!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        simd!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        simd!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        simd!(_mm512_abs_ps(a))
+    }
+
+    #[inline(always)]
+    fn max_magnitude(self, a: __m512, b: __m512) -> __m512 {
+        simd! {{
+            let a = _mm512_castps_si512(_mm512_abs_ps(a));
+            let b = _mm512_castps_si512(_mm512_abs_ps(b));
+            _mm512_castsi512_ps(_mm512_max_epi32(a, b))
+        }}
+    }
+
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        simd!(_mm512_roundscale_ps::<NEAREST>(a))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, exponent: __m512) -> __m512 {
+        simd! {{
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(exponent), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }}
+    }
+
+    #[inline(always)]
+    fn select_greater(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        simd!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x))
+    }
+
+    #[inline(always)]
+    fn select(self, bits: u16, x: __m512, y: __m512) -> __m512 {
+        simd!(_mm512_mask_blend_ps(bits, y, x))
+    }
+
+    #[inline(always)]
+    fn to_bytes(self, values: __m512) -> [i8; 16] {
+        let mut bytes = [0; 16];
+        simd! {{
+            let narrow = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), narrow);
+        }}
+        bytes
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
+        self.split(simd!(_mm512_loadu_si512(bytes.as_ptr().cast())), flip)
+    }
+
+    #[inline(always)]
+    fn load_nibbles_partial(self, bytes: &[u8], flip: u8) -> Self::Nibbles {
+        let mask = low_bits(bytes.len());
+        self.split(simd!(_mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast())), flip)
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> __m512 {
+        simd! {{
+            let sum = _mm512_load_si512(chunk.offsets.as_ptr().cast());
+            let sum = _mm512_dpbusd_epi32(sum, even, _mm512_load_si512(chunk.even.as_ptr().cast()));
+            let sum = _mm512_dpbusd_epi32(sum, odd, _mm512_load_si512(chunk.odd.as_ptr().cast()));
+            _mm512_cvtepi32_ps(sum)
+        }}
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> __m512i {
+        simd! {{
+            let bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
+            _mm512_xor_si512(bytes, _mm512_set1_epi8(flip as i8))
+        }}
+    }
+
+    #[inline(always)]
+    fn load_bytes_partial(self, bytes: &[u8], flip: u8) -> __m512i {
+        let mask = low_bits(bytes.len());
+        simd! {{
+            let bytes = _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
+            _mm512_xor_si512(bytes, _mm512_set1_epi8(flip as i8))
+        }}
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, weights: __m512i, chunk: &NaturalChunk) -> __m512 {
+        simd! {{
+            let sum = _mm512_load_si512(chunk.offsets.as_ptr().cast());
+            let codes = _mm512_load_si512(chunk.codes.as_ptr().cast());
+            _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, weights, codes))
+        }}
+    }
+
+    #[inline(always)]
+    fn spread(self, spread: Spread) -> LaneSpread {
+        let mut index = [0; 16];
+        for (lane, index) in index.iter_mut().enumerate() {
+            *index = (lane >> spread.shift) as i32;
+        }
+        LaneSpread {
+            count: spread.count,
+            mask: low_bits(spread.count) as u8,
+            index: simd!(_mm512_loadu_si512(index.as_ptr().cast())),
+        }
+    }
+
+    #[inline(always)]
+    fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: &[u8]) -> __m512 {
+        assert!(bytes.len() >= spread.count * size_of_format(FORMAT), "scales of a chunk");
+        simd! {{
+            let scales = if FORMAT == F32 {
+                _mm256_maskz_loadu_ps(spread.mask, bytes.as_ptr().cast())
+            } else {
+                let halves = _mm_maskz_loadu_epi16(spread.mask, bytes.as_ptr().cast());
+                if FORMAT == F16 {
+                    _mm256_cvtph_ps(halves)
+                } else {
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+                }
+            };
+            _mm512_permutexvar_ps(spread.index, _mm512_castps256_ps512(scales))
+        }}
+    }
+
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        simd!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
+    }
+
+    #[inline(always)]
+    fn sum(self, values: __m512) -> f32 {
+        self.sum4([values; 4])[0]
+    }
+
+    #[inline(always)]
+    fn sum4(self, values: [__m512; 4]) -> [f32; 4] {
+        let [a, b, c, d] = values;
+        let mut totals = [0.0; 16];
+        simd! {{
+            // Upper on lower half: two vectors of two sums of 8 lanes.
+            let ab = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+            );
+            let cd = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
+            );
+            let quarters = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
+            );
+            let pairs = _mm512_add_ps(quarters, _mm512_permute_ps::<0b01_00_11_10>(quarters));
+            let all = _mm512_add_ps(pairs, _mm512_permute_ps::<0b10_11_00_01>(pairs));
+            _mm512_storeu_ps(totals.as_mut_ptr(), all);
+        }}
+        [totals[0], totals[4], totals[8], totals[12]]
+    }
+
+    #[inline(always)]
+    fn load_partial(self, values: &[f32]) -> __m512 {
+        simd!(_mm512_maskz_loadu_ps(low_bits(values.len()) as u16, values.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store_partial(self, values: __m512, to: &mut [f32]) {
+        simd!(_mm512_mask_storeu_ps(to.as_mut_ptr(), low_bits(to.len()) as u16, values));
+    }
+
+    #[inline(always)]
+    fn load_floats<const FORMAT: u8>(self, bytes: &[u8]) -> __m512 {
+        simd! {{
+            if FORMAT == F32 {
+                let mask = low_bits(bytes.len() / 4) as u16;
+                return _mm512_maskz_loadu_ps(mask, bytes.as_ptr().cast());
+            }
+            let halves = _mm256_maskz_loadu_epi16(low_bits(bytes.len() / 2) as u16, bytes.as_ptr().cast());
+            if FORMAT == F16 {
+                _mm512_cvtph_ps(halves)
+            } else {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+            }
+        }}
+    }
+}

@@ -1,0 +1,612 @@
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+use super::{Random, assert_same_bits, rows_under_test};
+use crate::ErrorKind;
+use crate::kernels::reference::{Unpacked, chains, quantise};
+use crate::kernels::{
+    ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, ColumnsMut, DenseLayout,
+    DenseMatrix, Floats, KernelTable, Rows, ZeroPoints,
+};
+
+const CANARY: f32 = 1234.5;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Format {
+    F32,
+    F16,
+    Bf16,
+}
+
+const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+
+impl Format {
+    fn round(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::F16 => f16::from_f32(value).to_f32(),
+            Self::Bf16 => bf16::from_f32(value).to_f32(),
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|&value| match self {
+                Self::F32 => value.to_le_bytes().to_vec(),
+                Self::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+                Self::Bf16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+            })
+            .collect()
+    }
+
+    fn floats(self, bytes: &[u8]) -> Floats<'_> {
+        match self {
+            Self::F32 => Floats::F32(bytes),
+            Self::F16 => Floats::F16(bytes),
+            Self::Bf16 => Floats::Bf16(bytes),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Zero {
+    None,
+    Same,
+    Packed,
+    PackedTight,
+    Floats(Format),
+}
+
+const ZEROS: [Zero; 6] = [
+    Zero::None,
+    Zero::Same,
+    Zero::Packed,
+    Zero::PackedTight,
+    Zero::Floats(Format::F32),
+    Zero::Floats(Format::F16),
+];
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    shape: BlockShape,
+    scales: Format,
+    zero: Zero,
+    /// Whether rows are not padded to whole blocks.
+    tight: bool,
+    bias: bool,
+    tokens: usize,
+    /// Bytes before each tensor, so that it is not aligned.
+    shift: usize,
+    seed: u64,
+}
+
+/// A matrix unpacked, and as the bytes of a file.
+struct Matrix {
+    case: Case,
+    unpacked: Unpacked,
+    codes: Vec<u8>,
+    scales: Vec<u8>,
+    zero_points: Vec<u8>,
+    same: f32,
+    x: Vec<f32>,
+}
+
+/// Packs codes from the low bits up; each row of `stride` codes.
+fn pack(codes: &[i32], width: usize, stride: usize, bits: u32, random: &mut Random) -> Vec<u8> {
+    let rows = codes.len() / width;
+    let mut bytes = vec![0; (rows * stride * bits as usize).div_ceil(8)];
+    // Whatever pads rows must not matter.
+    bytes.iter_mut().for_each(|byte| *byte = random.next() as u8);
+    for (row, codes) in codes.chunks(width).enumerate() {
+        for (column, &code) in codes.iter().enumerate() {
+            let index = row * stride + column;
+            if bits == 8 {
+                bytes[index] = code as u8;
+            } else {
+                let byte = &mut bytes[index / 2];
+                let nibble = code as u8 & 15;
+                *byte =
+                    if index.is_multiple_of(2) { *byte & 0xf0 | nibble } else { *byte & 15 | nibble << 4 };
+            }
+        }
+    }
+    bytes
+}
+
+fn transpose<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+}
+
+impl Matrix {
+    fn new(case: Case) -> Self {
+        let mut random = Random(case.seed);
+        let shape = case.shape;
+        let blocks = shape.blocks();
+        let range = 1 << shape.bits;
+        let lowest = if shape.signed { -(range / 2) } else { 0 };
+        let code = |random: &mut Random| match random.below(8) {
+            0 => lowest,
+            1 => lowest + range - 1,
+            _ => lowest + random.below(range as usize) as i32,
+        };
+        let codes: Vec<_> = (0..shape.rows * shape.columns).map(|_| code(&mut random)).collect();
+        let scales: Vec<_> =
+            (0..shape.rows * blocks).map(|_| case.scales.round(random.unit() * 0.05)).collect();
+        let middle = if shape.signed { 0.0 } else { (range / 2) as f32 };
+        let same = (lowest + random.below(range as usize) as i32) as f32;
+        let zero_points: Vec<_> = (0..shape.rows * blocks)
+            .map(|_| match case.zero {
+                Zero::None => middle,
+                Zero::Same => same,
+                Zero::Packed | Zero::PackedTight => code(&mut random) as f32,
+                Zero::Floats(format) => format.round(middle + 4.0 * random.unit()),
+            })
+            .collect();
+        let bias = case.bias.then(|| random.vector(shape.rows));
+        let mut x = random.vector(case.tokens * shape.columns);
+        for (index, block) in x.chunks_mut(32).enumerate() {
+            let factor = [1.0, 1e-3, 50.0, 0.0, 1.0][index % 5];
+            block.iter_mut().for_each(|value| *value *= factor);
+        }
+        let unpacked = Unpacked { shape, codes, scales, zero_points, bias };
+        Self { case, unpacked, codes: vec![], scales: vec![], zero_points: vec![], same, x }
+    }
+
+    fn shifted(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let mut shifted = vec![0xa5; self.case.shift];
+        shifted.extend(bytes);
+        shifted
+    }
+
+    /// Lays the matrix out as `[N][K]`.
+    fn nk(&mut self) {
+        let mut random = Random(self.case.seed ^ 1);
+        let shape = self.case.shape;
+        let tight = self.case.tight && (shape.columns * shape.bits as usize).is_multiple_of(8);
+        let stride = if tight { shape.columns } else { shape.blocks() * shape.block_size };
+        self.codes = self.shifted(pack(&self.unpacked.codes, shape.columns, stride, shape.bits, &mut random));
+        let blocks = shape.blocks();
+        let zero_stride = match self.case.zero {
+            Zero::Packed if shape.bits == 4 => blocks.next_multiple_of(2),
+            _ => blocks,
+        };
+        self.set_parameters(&self.unpacked.scales.clone(), &self.unpacked.zero_points.clone(), zero_stride);
+    }
+
+    /// Lays the matrix out as `[K][N]`.
+    fn kn(&mut self) {
+        let mut random = Random(self.case.seed ^ 1);
+        let shape = self.case.shape;
+        let codes = transpose(&self.unpacked.codes, shape.columns);
+        self.codes = self.shifted(pack(&codes, shape.rows, shape.rows, shape.bits, &mut random));
+        let scales = transpose(&self.unpacked.scales, shape.blocks());
+        let zero_points = transpose(&self.unpacked.zero_points, shape.blocks());
+        self.set_parameters(&scales, &zero_points, shape.blocks());
+    }
+
+    fn set_parameters(&mut self, scales: &[f32], zero_points: &[f32], stride: usize) {
+        let mut random = Random(self.case.seed ^ 2);
+        let shape = self.case.shape;
+        self.scales = self.shifted(self.case.scales.bytes(scales));
+        let bytes = match self.case.zero {
+            Zero::None | Zero::Same => vec![],
+            Zero::Packed | Zero::PackedTight => {
+                let codes: Vec<_> = zero_points.iter().map(|&zero| zero as i32).collect();
+                pack(&codes, shape.blocks(), stride, shape.bits, &mut random)
+            }
+            Zero::Floats(format) => format.bytes(zero_points),
+        };
+        self.zero_points = self.shifted(bytes);
+    }
+
+    fn zero(&self) -> ZeroPoints<'_> {
+        let bytes = &self.zero_points[self.case.shift..];
+        match self.case.zero {
+            Zero::None => ZeroPoints::None,
+            Zero::Same => ZeroPoints::Same(self.same),
+            Zero::Packed | Zero::PackedTight => ZeroPoints::Packed(bytes),
+            Zero::Floats(format) => ZeroPoints::Floats(format.floats(bytes)),
+        }
+    }
+
+    fn block_matrix(&self) -> BlockMatrix<'_> {
+        let shift = self.case.shift;
+        let scales = self.case.scales.floats(&self.scales[shift..]);
+        let bias = self.unpacked.bias.as_deref();
+        BlockMatrix::new(self.case.shape, &self.codes[shift..], scales, self.zero(), bias).unwrap()
+    }
+
+    fn block_matrix_kn(&self) -> BlockMatrixKn<'_> {
+        let shift = self.case.shift;
+        let scales = self.case.scales.floats(&self.scales[shift..]);
+        let bias = self.unpacked.bias.as_deref();
+        BlockMatrixKn::new(self.case.shape, &self.codes[shift..], scales, self.zero(), bias).unwrap()
+    }
+
+    fn activations(&self, kernels: &KernelTable, matrix: &BlockMatrix<'_>) -> BlockActivations {
+        let mut activations = BlockActivations::new();
+        // A buffer that has been used for something larger.
+        activations.reset(self.case.tokens + 1, matrix.columns() + 128, ActivationLayout::Split);
+        activations.reset(self.case.tokens, matrix.columns(), ActivationLayout::of(matrix));
+        for (mut token, x) in activations.tokens_mut().into_iter().zip(self.x.chunks(matrix.columns())) {
+            kernels.quantise(x, &mut token);
+        }
+        activations
+    }
+}
+
+/// Runs a product into the middle columns of a wider table and checks every number of the table.
+fn check_product(
+    what: &str,
+    rows: Rows<'_>,
+    tokens: usize,
+    expected: impl Fn(usize, usize) -> f32,
+    product: impl FnOnce(&mut ColumnsMut<'_>),
+) {
+    let width = rows.len() + 5;
+    let mut table = vec![CANARY; tokens * width];
+    let (_, right) = ColumnsMut::new(&mut table, width).split_at(2);
+    let (mut middle, _) = right.split_at(rows.len());
+    product(&mut middle);
+    let mut wanted = vec![CANARY; tokens * width];
+    for token in 0..tokens {
+        for index in 0..rows.len() {
+            wanted[token * width + 2 + index] = expected(token, rows.at(index));
+        }
+    }
+    assert_same_bits(what, &table, &wanted);
+}
+
+/// Some selections of rows: all, a part, and an unordered list with repetitions.
+fn selections(rows: usize, list: &[u32]) -> [Rows<'_>; 3] {
+    [(0..rows).into(), (rows / 3..rows).into(), list.into()]
+}
+
+fn check(case: Case) {
+    let mut matrix = Matrix::new(case);
+    let columns = case.shape.columns;
+    let rows = case.shape.rows;
+    let mut random = Random(case.seed ^ 3);
+    let list: Vec<_> = (0..1 + random.below(6)).map(|_| random.below(rows) as u32).collect();
+    let x = matrix.x.clone();
+    let token = |token: usize| &x[token * columns..][..columns];
+    let selections = selections(rows, &list);
+
+    let unpacked = matrix.unpacked.clone();
+    matrix.nk();
+    let view = matrix.block_matrix();
+    for kernels in rows_under_test() {
+        let what = format!("{} int8 {case:?}", kernels.name());
+        let activations = matrix.activations(kernels, &view);
+        for rows in selections {
+            check_product(
+                &what,
+                rows,
+                case.tokens,
+                |index, row| unpacked.multiply_int8(row, token(index)),
+                |out| kernels.multiply_int8(&view, rows, &activations, out),
+            );
+            check_product(
+                &what,
+                rows,
+                case.tokens,
+                |index, row| unpacked.multiply_f32(row, token(index)),
+                |out| kernels.multiply_f32(&view, rows, &x, out),
+            );
+        }
+        let row = random.below(rows);
+        let mut weights = vec![CANARY; columns];
+        kernels.dequantise_row(&view, row, &mut weights);
+        let expected: Vec<_> = (0..columns).map(|k| unpacked.weight(row, k)).collect();
+        assert_same_bits(&what, &weights, &expected);
+    }
+
+    matrix.kn();
+    let view = matrix.block_matrix_kn();
+    for kernels in rows_under_test() {
+        for rows in selections {
+            check_product(
+                &format!("{} kn {case:?}", kernels.name()),
+                rows,
+                case.tokens,
+                |index, row| unpacked.multiply_kn(row, token(index)),
+                |out| kernels.multiply_kn(&view, rows, &x, out),
+            );
+        }
+    }
+}
+
+#[test]
+fn block_products_have_the_bits_of_the_reference() {
+    let mut random = Random(7);
+    let mut count = 0;
+    for columns in [1, 16, 31, 32, 33, 64, 65, 100, 127, 128, 129, 160, 255, 256, 288, 576, 1090] {
+        for block_size in [16, 32, 64, 128, 256, 384] {
+            for bits in [4, 8] {
+                for signed in [false, true] {
+                    count += 1;
+                    check(Case {
+                        shape: BlockShape {
+                            rows: random.pick(&[1, 2, 3, 4, 5, 8, 9, 17]),
+                            columns,
+                            bits,
+                            block_size,
+                            signed,
+                        },
+                        scales: FORMATS[count % 3],
+                        zero: ZEROS[count / 2 % 6],
+                        tight: random.below(2) == 0,
+                        bias: random.below(2) == 0,
+                        tokens: random.pick(&[1, 1, 2, 3, 4, 5, 6, 7]),
+                        shift: random.below(4),
+                        seed: random.next(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_of_zero_points_and_scales_is_read() {
+    let mut random = Random(8);
+    for zero in ZEROS {
+        for scales in FORMATS {
+            for bits in [4, 8] {
+                for signed in [false, true] {
+                    for (columns, block_size) in [(96, 32), (560, 16), (640, 128), (2100, 32)] {
+                        check(Case {
+                            shape: BlockShape { rows: 5, columns, bits, block_size, signed },
+                            scales,
+                            zero,
+                            tight: false,
+                            bias: true,
+                            tokens: random.pick(&[1, 3]),
+                            shift: 1,
+                            seed: random.next(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_tokens_cross_the_blocks_of_every_product() {
+    for tokens in [31, 32, 33, 63, 64, 65, 66, 67, 130] {
+        for (bits, columns) in [(4, 96), (8, 80), (4, 1030)] {
+            check(Case {
+                shape: BlockShape { rows: 70, columns, bits, block_size: 32, signed: false },
+                scales: Format::F16,
+                zero: Zero::None,
+                tight: false,
+                bias: false,
+                tokens: if columns > 1000 { tokens.min(33) } else { tokens },
+                shift: 1,
+                seed: tokens as u64,
+            });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn random_products_have_the_bits_of_the_reference(
+        rows in 1_usize..20, columns in 1_usize..400, bits in prop::sample::select(vec![4_u32, 8]),
+        block in 0_usize..7, signed: bool, scales in 0_usize..3, zero in 0_usize..6, tight: bool, bias: bool,
+        tokens in 1_usize..10, shift in 0_usize..9, seed: u64,
+    ) {
+        check(Case {
+            shape: BlockShape { rows, columns, bits, block_size: [16, 32, 64, 128, 256, 512, 640][block], signed },
+            scales: FORMATS[scales], zero: ZEROS[zero], tight, bias, tokens, shift, seed,
+        });
+    }
+}
+
+#[test]
+fn dense_products_have_the_bits_of_the_reference() {
+    let mut random = Random(9);
+    for (rows, columns) in
+        [(1, 1), (3, 15), (4, 16), (5, 17), (16, 64), (63, 65), (64, 130), (65, 511), (9, 513), (130, 1040)]
+    {
+        for format in FORMATS {
+            for tokens in [1, 2, 4, 5, 33] {
+                let weights: Vec<_> =
+                    random.vector(rows * columns).iter().map(|&weight| format.round(weight)).collect();
+                let x = random.vector(tokens * columns);
+                let bias = (tokens % 2 == 0).then(|| random.vector(rows));
+                let bias_of = |row: usize, sum: f32| bias.as_ref().map_or(sum, |bias| sum + bias[row]);
+                let list: Vec<_> = (0..5).map(|_| random.below(rows) as u32).collect();
+                let shift = random.below(4);
+                for layout in [DenseLayout::Nk, DenseLayout::Kn] {
+                    let mut bytes = vec![0xa5; shift];
+                    bytes.extend(format.bytes(&match layout {
+                        DenseLayout::Nk => weights.clone(),
+                        DenseLayout::Kn => transpose(&weights, columns),
+                    }));
+                    let values = format.floats(&bytes[shift..]);
+                    let matrix = DenseMatrix::new(layout, rows, columns, values, bias.as_deref()).unwrap();
+                    let expected = |token: usize, row: usize| {
+                        let x = &x[token * columns..][..columns];
+                        let weight = |k: usize| weights[row * columns + k];
+                        bias_of(
+                            row,
+                            match layout {
+                                DenseLayout::Nk => chains(x, weight),
+                                DenseLayout::Kn => {
+                                    (0..columns).fold(0.0, |sum: f32, k| x[k].mul_add(weight(k), sum))
+                                }
+                            },
+                        )
+                    };
+                    for kernels in rows_under_test() {
+                        let what = format!("{} {layout:?} {rows}x{columns}", kernels.name());
+                        for rows in selections(rows, &list) {
+                            check_product(&what, rows, tokens, expected, |out| {
+                                kernels.multiply_dense(&matrix, rows, &x, out);
+                            });
+                        }
+                        let mut row = vec![CANARY; columns];
+                        kernels.dense_row(&matrix, rows - 1, &mut row);
+                        assert_same_bits(&what, &row, &weights[(rows - 1) * columns..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A case of plain 4-bit weights.
+fn plain(rows: usize, columns: usize, tokens: usize, seed: u64) -> Case {
+    Case {
+        shape: BlockShape { rows, columns, bits: 4, block_size: 32, signed: false },
+        scales: Format::F32,
+        zero: Zero::Packed,
+        tight: false,
+        bias: false,
+        tokens,
+        shift: 0,
+        seed,
+    }
+}
+
+#[test]
+fn the_reference_agrees_with_f64() {
+    for seed in 0..40 {
+        let mut case = plain(6, 33 + 50 * seed as usize, 1, seed);
+        case.shape.bits = [4, 8][seed as usize % 2];
+        let matrix = Matrix::new(case);
+        let (_, scales) = quantise(&matrix.x);
+        for row in 0..6 {
+            let (mut exact, mut magnitude, mut quantisation) = (0.0, 0.0, 0.0);
+            for (k, &value) in matrix.x.iter().enumerate() {
+                let weight = f64::from(matrix.unpacked.weight(row, k));
+                exact += weight * f64::from(value);
+                magnitude += (weight * f64::from(value)).abs();
+                quantisation += weight.abs() * f64::from(scales[k / 32]) * 0.5;
+            }
+            let rounding = 1e-6 * magnitude + 1e-6;
+            let strict = f64::from(matrix.unpacked.multiply_f32(row, &matrix.x));
+            assert!((strict - exact).abs() <= rounding, "{strict} {exact}");
+            let sequential = f64::from(matrix.unpacked.multiply_kn(row, &matrix.x));
+            assert!((sequential - exact).abs() <= 10.0 * rounding, "{sequential} {exact}");
+            let int8 = f64::from(matrix.unpacked.multiply_int8(row, &matrix.x));
+            assert!((int8 - exact).abs() <= 1.001 * quantisation + 20.0 * rounding, "{int8} {exact}");
+        }
+    }
+}
+
+#[test]
+fn small_products_are_as_computed_by_hand() {
+    // Codes 0 to 15 twice, less 8 and times 0.5; activations are 127 at k = 3 and -2 at k = 20, so t = 1.
+    let codes: Vec<u8> = (0..16).map(|index| (2 * index % 16) | (2 * index % 16 + 1) << 4).collect();
+    let mut x = vec![0.0; 32];
+    (x[3], x[20]) = (127.0, -2.0);
+    let shape = BlockShape { rows: 1, columns: 32, bits: 4, block_size: 32, signed: false };
+    let scale = 0.5_f32.to_le_bytes();
+    // 0.5 * (127 * (3 - 8) - 2 * (4 - 8)) and, with zero point 1, 0.5 * (127 * (3 - 1) - 2 * (4 - 1)).
+    for (zero_points, expected) in [(ZeroPoints::None, -313.5), (ZeroPoints::Packed(&[1]), 124.0)] {
+        let matrix = BlockMatrix::new(shape, &codes, Floats::F32(&scale), zero_points, None).unwrap();
+        for kernels in rows_under_test() {
+            let mut activations = BlockActivations::new();
+            activations.reset(1, 32, ActivationLayout::Split);
+            kernels.quantise(&x, &mut activations.token_mut(0));
+            let mut out = [0.0; 2];
+            kernels.multiply_int8(&matrix, 0..1, &activations, &mut ColumnsMut::new(&mut out[..1], 1));
+            kernels.multiply_f32(&matrix, 0..1, &x, &mut ColumnsMut::new(&mut out[1..], 1));
+            assert_eq!(out, [expected, expected], "{}", kernels.name());
+        }
+    }
+}
+
+#[test]
+fn activations_can_be_quantised_in_ranges_of_columns() {
+    for bits in [4, 8] {
+        let mut case = plain(7, 1090, 3, 5);
+        case.shape.bits = bits;
+        let mut matrix = Matrix::new(case);
+        matrix.nk();
+        let view = matrix.block_matrix();
+        for kernels in rows_under_test() {
+            let whole = matrix.activations(kernels, &view);
+            let mut parts = BlockActivations::new();
+            parts.reset(3, 1090, ActivationLayout::of(&view));
+            for (range, mut part) in parts.column_chunks(256) {
+                for token in 0..3 {
+                    let x = &matrix.x[token * 1090..][range.clone()];
+                    kernels.quantise(x, part.row_mut(token));
+                }
+            }
+            let mut products = [vec![0.0; 21], vec![0.0; 21]];
+            for (activations, out) in [whole, parts].iter().zip(&mut products) {
+                kernels.multiply_int8(&view, 0..7, activations, &mut ColumnsMut::new(out, 7));
+            }
+            assert_same_bits(kernels.name(), &products[0], &products[1]);
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_spoil_their_token_only() {
+    for bits in [4, 8] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut case = plain(5, 200, 2, 5);
+            case.shape.bits = bits;
+            let mut matrix = Matrix::new(case);
+            matrix.nk();
+            let good = matrix.x.clone();
+            matrix.x[77] = bad;
+            let view = matrix.block_matrix();
+            for kernels in rows_under_test() {
+                let activations = matrix.activations(kernels, &view);
+                let mut out = vec![0.0; 10];
+                kernels.multiply_int8(&view, 0..5, &activations, &mut ColumnsMut::new(&mut out, 5));
+                assert!(out[..5].iter().all(|value| value.is_nan()), "{} {out:?}", kernels.name());
+                let expected: Vec<_> =
+                    (0..5).map(|row| matrix.unpacked.multiply_int8(row, &good[200..])).collect();
+                assert_same_bits(kernels.name(), &out[5..], &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn lengths_that_do_not_fit_the_shape_are_refused() {
+    let shape = BlockShape { rows: 3, columns: 96, bits: 4, block_size: 32, signed: false };
+    let codes = [0; 144];
+    let scales = [0; 36];
+    let build = |codes: &[u8], scales: &[u8], zero_points: ZeroPoints<'_>, bias: Option<&[f32]>| {
+        BlockMatrix::new(shape, codes, Floats::F32(scales), zero_points, bias)
+            .map(|_| ())
+            .map_err(|e| e.kind())
+    };
+    assert_eq!(build(&codes, &scales, ZeroPoints::None, None), Ok(()));
+    assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 6]), None), Ok(()), "rows padded");
+    assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 5]), None), Ok(()), "rows not padded");
+    let invalid = Err(ErrorKind::InvalidModel);
+    assert_eq!(build(&codes[1..], &scales, ZeroPoints::None, None), invalid);
+    assert_eq!(build(&codes, &scales[1..], ZeroPoints::None, None), invalid);
+    assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 7]), None), invalid);
+    assert_eq!(build(&codes, &scales, ZeroPoints::Floats(Floats::F16(&[0; 16])), None), invalid);
+    assert_eq!(build(&codes, &scales, ZeroPoints::None, Some(&[0.0; 2])), invalid);
+    for (rows, columns, bits, block_size, kind) in [
+        (3, 96, 3, 32, ErrorKind::Unsupported),
+        (3, 96, 4, 8, ErrorKind::Unsupported),
+        (3, 96, 4, 48, ErrorKind::Unsupported),
+        (3, 96, 4, 0, ErrorKind::Unsupported),
+        (0, 96, 4, 32, ErrorKind::InvalidModel),
+        (3, 0, 4, 32, ErrorKind::InvalidModel),
+        (usize::MAX, usize::MAX, 4, 32, ErrorKind::InvalidModel),
+        (3, usize::MAX, 8, 1 << 63, ErrorKind::InvalidModel),
+    ] {
+        let shape = BlockShape { rows, columns, bits, block_size, signed: false };
+        let error = BlockMatrix::new(shape, &codes, Floats::F32(&scales), ZeroPoints::None, None);
+        assert_eq!(error.unwrap_err().kind(), kind, "{shape:?}");
+        let error = BlockMatrixKn::new(shape, &codes, Floats::F32(&scales), ZeroPoints::None, None);
+        assert_eq!(error.unwrap_err().kind(), kind, "{shape:?}");
+    }
+    assert!(DenseMatrix::new(DenseLayout::Nk, 2, usize::MAX, Floats::F32(&[]), None).is_err());
+}
