@@ -1,0 +1,199 @@
+//! One forward pass: the steps of a plan over the rows of a batch.
+
+mod attend;
+mod head;
+mod pointwise;
+mod product;
+
+use super::arena::Arena;
+use super::cache::CpuCache;
+use super::plan::Plan;
+use super::rows::Row;
+use crate::engine::RunControl;
+use crate::error::Result;
+use crate::graph::{Operation, Rope, Step, ValueId};
+use crate::kernels::{ActivationLayout, KernelTable, Scope};
+
+/// A run of neighbouring rows whose logits are wanted, and for which vocabulary.
+pub(crate) struct HeadGroup<'a> {
+    pub(crate) rows: std::ops::Range<usize>,
+    pub(crate) vocabulary: Option<&'a [u32]>,
+}
+
+/// The cosines and sines of each row of a batch, for one rotation.
+struct RotationRows {
+    half: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl RotationRows {
+    fn new(rope: &Rope, rows: &[Row], caches: &[&mut CpuCache]) -> Self {
+        let half = rope.dimensions / 2;
+        let (mut cosines, mut sines) =
+            (Vec::with_capacity(rows.len() * half), Vec::with_capacity(rows.len() * half));
+        for row in rows {
+            let chosen = caches[row.sequence].rope_variant.min(rope.variants.len() - 1);
+            let variant = &rope.variants[chosen];
+            let first = (row.position + variant.row_offset) * half;
+            let (cosine, sine) = (variant.cosines.view(), variant.sines.view());
+            cosines.extend((first..first + half).map(|index| cosine.get(index).unwrap_or(0.0)));
+            sines.extend((first..first + half).map(|index| sine.get(index).unwrap_or(0.0)));
+        }
+        Self { half, cosines, sines }
+    }
+
+    fn row(&self, index: usize) -> (&[f32], &[f32]) {
+        let range = index * self.half..(index + 1) * self.half;
+        (&self.cosines[range.clone()], &self.sines[range])
+    }
+}
+
+/// The state of a pass.
+pub(crate) struct Pass<'p, 's> {
+    plan: &'p Plan,
+    table: &'static KernelTable,
+    scope: &'p mut Scope<'s>,
+    arena: &'p mut Arena,
+    rows: Vec<Row>,
+    rotations: Vec<RotationRows>,
+}
+
+impl<'p, 's> Pass<'p, 's> {
+    pub(crate) fn new(
+        plan: &'p Plan,
+        table: &'static KernelTable,
+        scope: &'p mut Scope<'s>,
+        arena: &'p mut Arena,
+        rows: Vec<Row>,
+        caches: &[&mut CpuCache],
+    ) -> Self {
+        let rotations =
+            plan.program.ropes.iter().map(|rope| RotationRows::new(rope, &rows, caches)).collect();
+        Self { plan, table, scope, arena, rows, rotations }
+    }
+
+    /// Runs all steps. Returns the logits of each head group, `[rows, vocabulary]`.
+    pub(crate) fn run(
+        &mut self,
+        tokens: &[u32],
+        caches: &mut [&mut CpuCache],
+        groups: &[HeadGroup<'_>],
+        control: &RunControl,
+    ) -> Result<Vec<Vec<f32>>> {
+        let plan = self.plan;
+        let nothing_wanted = groups.is_empty();
+        if plan.last_attention.is_none() {
+            self.keep_wanted();
+        }
+        for (index, step) in plan.program.steps.iter().enumerate() {
+            control.check()?;
+            if Some(index) == plan.head {
+                return self.head(index, groups);
+            }
+            self.step(step, tokens, caches, Some(index) == plan.last_attention, nothing_wanted)?;
+            if Some(index) == plan.last_attention {
+                if nothing_wanted {
+                    return Ok(Vec::new());
+                }
+                self.keep_wanted();
+            }
+            self.quantise_output(step);
+        }
+        Ok(self.whole_logits(groups))
+    }
+
+    fn step(
+        &mut self,
+        step: &Step,
+        tokens: &[u32],
+        caches: &mut [&mut CpuCache],
+        last_attention: bool,
+        nothing_wanted: bool,
+    ) -> Result<()> {
+        let output = step.output;
+        match &step.operation {
+            Operation::Embed { table } => self.embed(table, tokens, output),
+            Operation::Multiply { input, weights, bias, residual } => {
+                self.multiply(*input, weights, bias.as_deref(), *residual, output)
+            }
+            Operation::GatedMultiply { input, gate, gate_bias, up, up_bias, activation } => {
+                let (gate, up) = ((gate, gate_bias.as_deref()), (up, up_bias.as_deref()));
+                self.gated_multiply(*input, gate, up, *activation, output)
+            }
+            Operation::Norm { input, kind, weight, epsilon } => {
+                self.norm(*input, kind, weight, *epsilon, output);
+                Ok(())
+            }
+            Operation::Attend(attention) => {
+                self.append(attention, caches);
+                if !(last_attention && nothing_wanted) {
+                    self.attend(attention, caches, last_attention, output);
+                }
+                Ok(())
+            }
+            pointwise => {
+                self.pointwise(pointwise, output);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the quantised forms of a step's output that the step did not make itself.
+    fn quantise_output(&mut self, step: &Step) {
+        if matches!(step.operation, Operation::Norm { .. } | Operation::GatedMultiply { .. }) {
+            return;
+        }
+        let forms = self.plan.forms[step.output.0];
+        for (wanted, layout) in
+            [(forms.split, ActivationLayout::Split), (forms.natural, ActivationLayout::Natural)]
+        {
+            if wanted {
+                self.quantise(step.output, layout);
+            }
+        }
+    }
+
+    fn quantise(&mut self, value: ValueId, layout: ActivationLayout) {
+        let (plan, table) = (self.plan, self.table);
+        let whole = plan.program.whole(value);
+        let (mut split, mut natural) = self.arena.take_quantised(plan, value);
+        let target = if layout == ActivationLayout::Split { &mut split } else { &mut natural };
+        target.reset(self.rows.len(), whole.width, layout);
+        let arena = &*self.arena;
+        let mut rows: Vec<_> = target.tokens_mut().into_iter().enumerate().collect();
+        self.scope.run_each(&mut rows, |(token, to), _| table.quantise(arena.row(plan, whole, *token), to));
+        self.arena.put_quantised(plan, value, (split, natural));
+    }
+
+    /// Goes on with only the rows whose logits are wanted.
+    fn keep_wanted(&mut self) {
+        if self.rows.iter().all(|row| row.wanted) {
+            return;
+        }
+        let wanted: Vec<usize> = (0..self.rows.len()).filter(|index| self.rows[*index].wanted).collect();
+        let plan = self.plan;
+        let boundary = plan.last_attention;
+        let made_before = |value: ValueId| {
+            let made = plan.program.steps.iter().position(|step| step.output == value);
+            boundary.is_some_and(|boundary| made.is_some_and(|made| made < boundary))
+        };
+        let after = boundary.map_or(0, |boundary| boundary + 1);
+        let mut crossing: Vec<ValueId> = plan.program.steps[after..]
+            .iter()
+            .flat_map(|step| step.operation.operands())
+            .map(|operand| operand.value)
+            .filter(|value| made_before(*value))
+            .collect();
+        crossing.sort_unstable();
+        crossing.dedup();
+        for value in crossing {
+            let width = plan.program.widths[value.0];
+            let buffer = &mut self.arena.floats[plan.slots[value.0]];
+            for (to, from) in wanted.iter().enumerate() {
+                buffer.copy_within(from * width..(from + 1) * width, to * width);
+            }
+        }
+        self.rows.retain(|row| row.wanted);
+    }
+}

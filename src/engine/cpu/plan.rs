@@ -1,0 +1,190 @@
+//! How a program is run: which form each value is kept in, and which buffer it shares with others.
+
+use crate::engine::Accuracy;
+use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
+
+/// In which forms a value's readers want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Forms {
+    /// As f32.
+    pub(crate) floats: bool,
+    /// Quantised for 4-bit weights.
+    pub(crate) split: bool,
+    /// Quantised for 8-bit weights.
+    pub(crate) natural: bool,
+}
+
+/// A program and how to run it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) program: Program,
+    pub(crate) accuracy: Accuracy,
+    /// Per value.
+    pub(crate) forms: Vec<Forms>,
+    /// Per value, the buffer that holds it.
+    pub(crate) slots: Vec<usize>,
+    /// The widest value of each buffer.
+    pub(crate) slot_widths: Vec<usize>,
+    /// The last attention step; what follows runs only for the positions whose logits are wanted.
+    pub(crate) last_attention: Option<usize>,
+    /// The step that multiplies by the head; it and what follows run only for the wanted vocabulary.
+    pub(crate) head: Option<usize>,
+}
+
+impl Plan {
+    pub(crate) fn new(program: Program, accuracy: Accuracy) -> Self {
+        let last_attention =
+            program.steps.iter().rposition(|step| matches!(step.operation, Operation::Attend(_)));
+        let head = head_step(&program);
+        let forms = forms(&program, accuracy, last_attention, head);
+        let (slots, slot_widths) = assign_slots(&program);
+        Self { program, accuracy, forms, slots, slot_widths, last_attention, head }
+    }
+
+    /// Whether a product reads `operand` in quantised form.
+    pub(crate) fn multiplies_integers(&self, matrix: &Matrix) -> bool {
+        multiplies_integers(self.accuracy, matrix)
+    }
+
+    /// Bytes of buffers for `tokens` tokens, the logits not counted.
+    pub(crate) fn scratch_bytes(&self, tokens: usize) -> u64 {
+        let head_output =
+            self.head.and_then(|head| self.program.steps.get(head)).map(|step| self.slots[step.output.0]);
+        let floats: usize = self
+            .slot_widths
+            .iter()
+            .enumerate()
+            .filter(|(slot, _)| Some(*slot) != head_output)
+            .map(|(_, width)| width * 4)
+            .sum();
+        let quantised: usize = self
+            .forms
+            .iter()
+            .zip(&self.program.widths)
+            .enumerate()
+            .filter(|(_, (form, _))| form.split || form.natural)
+            .map(|(value, (_, width))| (self.slots[value], width.next_multiple_of(128) * 9 / 4))
+            .fold(vec![0; self.slot_widths.len()], |mut sizes: Vec<usize>, (slot, size)| {
+                sizes[slot] = sizes[slot].max(size);
+                sizes
+            })
+            .iter()
+            .sum();
+        ((floats + quantised) * tokens) as u64
+    }
+}
+
+/// Whether a product with `matrix` works on activations quantised to 8 bits.
+fn multiplies_integers(accuracy: Accuracy, matrix: &Matrix) -> bool {
+    match matrix {
+        Matrix::Block(weights) => accuracy == Accuracy::Default && !weights.transposed,
+        Matrix::Dense(_) => false,
+    }
+}
+
+/// The product that only pointwise steps separate from the logits.
+fn head_step(program: &Program) -> Option<usize> {
+    let mut wanted = program.logits;
+    for (index, step) in program.steps.iter().enumerate().rev() {
+        if step.output != wanted {
+            continue;
+        }
+        match &step.operation {
+            Operation::Multiply { residual: None, .. } => return Some(index),
+            Operation::Activate { input, .. } | Operation::Scale { input, .. }
+                if *input == program.whole(input.value) && readers(program, input.value) == 1 =>
+            {
+                wanted = input.value;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn readers(program: &Program, value: ValueId) -> usize {
+    let all = program.steps.iter().flat_map(|step| step.operation.operands());
+    all.filter(|operand| operand.value == value).count()
+}
+
+fn forms(
+    program: &Program,
+    accuracy: Accuracy,
+    last_attention: Option<usize>,
+    head: Option<usize>,
+) -> Vec<Forms> {
+    let mut forms = vec![Forms::default(); program.widths.len()];
+    let mut made_at = vec![0; program.widths.len()];
+    for (index, step) in program.steps.iter().enumerate() {
+        made_at[step.output.0] = index;
+        let crosses = |operand: Operand| {
+            last_attention.is_some_and(|attention| index > attention && made_at[operand.value.0] < attention)
+        };
+        let mut quantised = None;
+        if let Operation::Multiply { input, .. } | Operation::GatedMultiply { input, .. } = &step.operation {
+            let matrices = step.operation.matrices();
+            let integers = matrices.iter().all(|matrix| multiplies_integers(accuracy, matrix));
+            // The head quantises its rows itself: they may be a part of the batch.
+            if integers && *input == program.whole(input.value) && !crosses(*input) && head != Some(index) {
+                quantised = Some(*input);
+                for matrix in matrices {
+                    let form = &mut forms[input.value.0];
+                    match matrix {
+                        Matrix::Block(weights) if weights.shape.bits == 8 => form.natural = true,
+                        _ => form.split = true,
+                    }
+                }
+            }
+        }
+        let mut skipped = false;
+        for operand in step.operation.operands() {
+            // The first operand of a product is the one that was quantised; a residual may be the same value.
+            if quantised == Some(operand) && !skipped {
+                skipped = true;
+            } else {
+                forms[operand.value.0].floats = true;
+            }
+        }
+    }
+    forms[program.logits.0].floats = true;
+    forms
+}
+
+/// Gives each value a buffer that no other value uses while it is alive.
+fn assign_slots(program: &Program) -> (Vec<usize>, Vec<usize>) {
+    let mut last_read = vec![0; program.widths.len()];
+    for (index, step) in program.steps.iter().enumerate() {
+        for operand in step.operation.operands() {
+            last_read[operand.value.0] = index;
+        }
+    }
+    last_read[program.logits.0] = usize::MAX;
+    let mut slots = vec![0; program.widths.len()];
+    let mut widths: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    for (index, step) in program.steps.iter().enumerate() {
+        let width = program.widths[step.output.0];
+        // The best fit among the free buffers, so that narrow values do not widen narrow buffers.
+        let best = (0..free.len()).min_by_key(|place| widths[free[*place]].abs_diff(width));
+        let slot = match best {
+            Some(place) => free.swap_remove(place),
+            None => {
+                widths.push(0);
+                widths.len() - 1
+            }
+        };
+        widths[slot] = widths[slot].max(width);
+        slots[step.output.0] = slot;
+        let mut ended: Vec<usize> = step
+            .operation
+            .operands()
+            .iter()
+            .filter(|operand| last_read[operand.value.0] == index)
+            .map(|operand| slots[operand.value.0])
+            .collect();
+        ended.sort_unstable();
+        ended.dedup();
+        free.extend(ended);
+    }
+    (slots, widths)
+}

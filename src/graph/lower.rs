@@ -1,0 +1,230 @@
+//! From ONNX nodes to a [`Program`].
+
+use std::collections::HashMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{GraphFiles, GraphNames};
+use crate::onnx::{self, Node};
+use crate::ops;
+
+use super::program::{LayerShape, Operand, Operation, Program, Rope, Step, ValueId};
+use super::rope::Rotations;
+use super::view::GraphView;
+
+/// What lowering needs to know besides the graph.
+#[derive(Debug, Clone)]
+pub struct ProgramOptions {
+    /// Names of the graph's inputs and outputs.
+    pub names: GraphNames,
+    /// The longest sequence that will be run.
+    pub context_length: usize,
+}
+
+/// Turns a parsed graph into a program, without rewriting it.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] naming the node and attribute that the program cannot express;
+/// [`ErrorKind::InvalidModel`] when the graph contradicts itself.
+pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptions) -> Result<Program> {
+    let view = GraphView::new(&model.graph, files, &options.names)?;
+    let logits_name = options.names.logits.as_str();
+    if !model.graph.outputs.iter().any(|output| output.name == logits_name) {
+        let outputs: Vec<_> = model.graph.outputs.iter().map(|output| output.name).collect();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the graph has no output called {logits_name}"),
+        )
+        .with_hint(format!("its outputs are {}", outputs.join(", "))));
+    }
+    let mut lowering = Lowering {
+        view: &view,
+        context_length: options.context_length,
+        rows: HashMap::new(),
+        steps: Vec::new(),
+        widths: Vec::new(),
+        layers: Vec::new(),
+        rotations: Rotations::default(),
+        table_rows: None,
+    };
+    for index in execution_order(&view, logits_name)? {
+        let Some(node) = model.graph.nodes.get(index) else { continue };
+        lowering.node(node).map_err(|error| error.with_node(node.label()))?;
+    }
+    let logits = *lowering.rows.get(logits_name).ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, format!("the output {logits_name} does not depend on the tokens"))
+    })?;
+    if logits.operand.start != 0 || logits.operand.width != lowering.widths[logits.operand.value.0] {
+        return Err(Error::new(ErrorKind::Unsupported, "the logits are a part of a wider value"));
+    }
+    let (ropes, switch_length, positions) = lowering.rotations.finish();
+    let table_rows = lowering
+        .table_rows
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the graph has no token embedding"))?;
+    Ok(Program {
+        steps: lowering.steps,
+        widths: lowering.widths,
+        logits: logits.operand.value,
+        layers: lowering.layers,
+        ropes,
+        switch_length,
+        table_rows,
+        positions,
+    })
+}
+
+/// The nodes that `output` depends on, each after those it depends on.
+fn execution_order(view: &GraphView<'_>, output: &str) -> Result<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; view.graph.nodes.len()];
+    let mut order = Vec::new();
+    let mut stack: Vec<(usize, usize)> =
+        view.producer_index(output).map(|index| (index, 0)).into_iter().collect();
+    while let Some((index, next_input)) = stack.pop() {
+        let Some(node) = view.graph.nodes.get(index) else { continue };
+        marks[index] = Mark::Open;
+        match node.inputs.get(next_input) {
+            None => {
+                marks[index] = Mark::Done;
+                order.push(index);
+            }
+            Some(input) => {
+                stack.push((index, next_input + 1));
+                match view.producer_index(input).map(|producer| (producer, marks[producer])) {
+                    Some((producer, Mark::New)) => stack.push((producer, 0)),
+                    Some((_, Mark::Open)) => {
+                        return Err(Error::new(
+                            ErrorKind::InvalidModel,
+                            format!("the input {input} depends on the node's own output"),
+                        )
+                        .with_node(node.label()));
+                    }
+                    Some((_, Mark::Done)) | None => {}
+                }
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// Columns of a value, and the extent of the tensor's last axis, which normalisation works over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) operand: Operand,
+    pub(crate) group: usize,
+}
+
+/// The state of [`lower`].
+pub(crate) struct Lowering<'v, 'a> {
+    pub(crate) view: &'v GraphView<'a>,
+    pub(crate) context_length: usize,
+    rows: HashMap<&'a str, Rows>,
+    steps: Vec<Step>,
+    widths: Vec<usize>,
+    layers: Vec<LayerShape>,
+    pub(crate) rotations: Rotations,
+    table_rows: Option<usize>,
+}
+
+impl<'v, 'a> Lowering<'v, 'a> {
+    fn node(&mut self, node: &'a Node<'a>) -> Result<()> {
+        let depends_on_tokens = node
+            .inputs
+            .iter()
+            .any(|input| self.rows.contains_key(input) || *input == self.view.names.input_ids);
+        if !depends_on_tokens || node.op_type == "Shape" {
+            return Ok(());
+        }
+        match ops::find(node.domain, node.op_type) {
+            Some(entry) => (entry.lower)(self, node),
+            None => {
+                let domain = if node.domain.is_empty() { "ai.onnx" } else { node.domain };
+                Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the CPU engine has no operator {domain}::{}", node.op_type),
+                )
+                .with_hint(
+                    "it runs fused decoder graphs, as the onnxruntime-genai model builder writes them: \
+                         build the model with that tool, or run this one with ONNX Runtime",
+                ))
+            }
+        }
+    }
+
+    /// The rows that input `index` of `node` holds.
+    pub(crate) fn input(&self, node: &Node<'a>, index: usize) -> Result<Rows> {
+        let name = self.input_name(node, index)?;
+        self.rows.get(name).copied().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("input {index} ({name}) does not hold one row a token"),
+            )
+        })
+    }
+
+    /// The rows called `name`, if it is a value that depends on the tokens.
+    pub(crate) fn find(&self, name: &str) -> Option<Rows> {
+        self.rows.get(name).copied()
+    }
+
+    /// The name of input `index`, which must be there.
+    pub(crate) fn input_name(&self, node: &Node<'a>, index: usize) -> Result<&'a str> {
+        optional_input(node, index)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("input {index} is missing")))
+    }
+
+    /// Appends a step that makes a value of `width` columns.
+    pub(crate) fn push(&mut self, node: &Node<'a>, operation: Operation, width: usize) -> Operand {
+        let value = ValueId(self.widths.len());
+        self.widths.push(width);
+        self.steps.push(Step { node: node.label(), operation, output: value });
+        Operand { value, start: 0, width }
+    }
+
+    /// Gives output `index` of `node` its rows.
+    pub(crate) fn bind(&mut self, node: &Node<'a>, index: usize, rows: Rows) {
+        if let Some(name) = node.outputs.get(index).filter(|name| !name.is_empty()) {
+            self.rows.insert(name, rows);
+        }
+    }
+
+    /// Gives the first output of `node` all columns of `operand`.
+    pub(crate) fn bind_whole(&mut self, node: &Node<'a>, operand: Operand) {
+        self.bind(node, 0, Rows { operand, group: operand.width });
+    }
+
+    /// A new slot for the keys and values of an attention step.
+    pub(crate) fn add_layer(&mut self, shape: LayerShape) -> usize {
+        self.layers.push(shape);
+        self.layers.len() - 1
+    }
+
+    /// Notes how many tokens the embedding knows.
+    pub(crate) fn note_table(&mut self, entries: usize) {
+        self.table_rows = Some(self.table_rows.map_or(entries, |rows| rows.min(entries)));
+    }
+
+    /// The rotation that a node's caches and positions describe.
+    pub(crate) fn rope(
+        &mut self,
+        cosines: &'a str,
+        sines: &'a str,
+        positions: Option<&'a str>,
+    ) -> Result<usize> {
+        self.rotations.resolve(self.view, self.context_length, cosines, sines, positions)
+    }
+
+    /// The rotations found so far.
+    pub(crate) fn rope_at(&self, index: usize) -> Option<&Rope> {
+        self.rotations.get(index)
+    }
+}
+
+/// The name of input `index`, unless it is omitted.
+pub(crate) fn optional_input<'a>(node: &Node<'a>, index: usize) -> Option<&'a str> {
+    node.inputs.get(index).copied().filter(|name| !name.is_empty())
+}

@@ -1,0 +1,99 @@
+//! `Split` and `Slice` of the last axis: parts of rows, without a copy.
+
+use super::Attributes;
+use super::attributes::unsupported_value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Operand;
+use crate::graph::lower::{Lowering, Rows, optional_input};
+use crate::onnx::Node;
+
+/// Whether `axis` is the last of a value with axes batch, token, column.
+fn is_last(axis: i64) -> bool {
+    matches!(axis, -1 | 2)
+}
+
+fn ungrouped<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<Rows> {
+    let rows = lowering.input(node, 0)?;
+    if rows.group == rows.operand.width {
+        return Ok(rows);
+    }
+    Err(Error::new(ErrorKind::Unsupported, "a part of each head"))
+}
+
+fn constant_integers<'a>(
+    lowering: &Lowering<'_, 'a>,
+    node: &'a Node<'a>,
+    index: usize,
+) -> Result<Option<Vec<i64>>> {
+    let Some(name) = optional_input(node, index) else { return Ok(None) };
+    let constant = lowering.view.constant(name)?;
+    let constant = constant
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("input {index} is not a constant")))?;
+    lowering.view.integers(&constant).map(Some)
+}
+
+pub(crate) fn split<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    let attributes = Attributes::new(node);
+    let axis = attributes.integer("axis", 0)?;
+    let parts = attributes.size("num_outputs", node.outputs.len())?;
+    let old_sizes = attributes.integers("split")?;
+    attributes.finish()?;
+    if !is_last(axis) {
+        return Err(unsupported_value("axis", axis));
+    }
+    let rows = ungrouped(lowering, node)?;
+    let width = rows.operand.width;
+    let sizes = match constant_integers(lowering, node, 1)?.or(old_sizes.map(<[i64]>::to_vec)) {
+        Some(sizes) => {
+            sizes.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect::<Vec<_>>()
+        }
+        None => {
+            let size = width.div_ceil(parts.max(1));
+            (0..parts).map(|part| size.min(width.saturating_sub(part * size))).collect()
+        }
+    };
+    let sum = sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(*size));
+    if sum != Some(width) || sizes.len() != node.outputs.len() || sizes.contains(&0) {
+        return Err(Error::new(ErrorKind::InvalidModel, format!("parts of {sizes:?} columns of {width}")));
+    }
+    let mut start = rows.operand.start;
+    for (index, size) in sizes.into_iter().enumerate() {
+        let operand = Operand { start, width: size, ..rows.operand };
+        lowering.bind(node, index, Rows { operand, group: size });
+        start += size;
+    }
+    Ok(())
+}
+
+pub(crate) fn slice<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    Attributes::new(node).finish()?;
+    let rows = ungrouped(lowering, node)?;
+    let single = |index, name: &str, default: Option<i64>| match constant_integers(lowering, node, index)?
+        .as_deref()
+    {
+        Some([value]) => Ok(*value),
+        None => default.ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("{name} is missing"))),
+        Some(_) => Err(Error::new(ErrorKind::Unsupported, format!("{name} for more than one axis"))),
+    };
+    let axis = single(3, "axes", Some(0))?;
+    if !is_last(axis) {
+        return Err(unsupported_value("axes", axis));
+    }
+    if single(4, "steps", Some(1))? != 1 {
+        return Err(unsupported_value("steps", "not 1"));
+    }
+    let width = i64::try_from(rows.operand.width).unwrap_or(i64::MAX);
+    let clamp = |value: i64| if value < 0 { value.saturating_add(width).max(0) } else { value.min(width) };
+    let (start, end) = (clamp(single(1, "starts", None)?), clamp(single(2, "ends", None)?));
+    let size = usize::try_from(end - start).unwrap_or(0);
+    if size == 0 {
+        return Err(Error::new(ErrorKind::InvalidModel, "an empty slice"));
+    }
+    let operand = Operand {
+        start: rows.operand.start + usize::try_from(start).unwrap_or(0),
+        width: size,
+        ..rows.operand
+    };
+    lowering.bind(node, 0, Rows { operand, group: size });
+    Ok(())
+}
