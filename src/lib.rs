@@ -16,4 +16,5 @@ pub mod text;
 
 pub use engine::Accuracy;
 pub use error::{Error, ErrorKind, Result};
+pub use model::{LoadOptions, MemoryEstimate, Model, ModelInfo};
 pub use session::CancelToken;

@@ -6,8 +6,11 @@ mod files;
 mod graph_files;
 mod json;
 mod layout;
+mod load;
+mod memory;
 mod reference;
 mod root;
+mod text;
 
 pub use config::{
     ConfigFile, ConfigFiles, GraphNames, LayerName, ModelConfig, PromptTemplates, SamplingDefaults,
@@ -16,5 +19,7 @@ pub use directory::{DirectoryOverrides, ModelDirectory, TextFiles};
 pub use files::{Load, MappedFile, WeightBytes};
 pub use graph_files::{FileOptions, GraphFiles};
 pub use layout::Layout;
+pub use load::{LoadOptions, Model, ModelInfo};
+pub use memory::{MemoryEstimate, available_memory};
 pub use reference::{Reference, ReferenceCase};
 pub use root::ModelRoot;

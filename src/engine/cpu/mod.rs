@@ -98,6 +98,12 @@ impl CpuEngine {
         self.table.name()
     }
 
+    /// How exact the arithmetic is.
+    #[must_use]
+    pub fn accuracy(&self) -> Accuracy {
+        self.plan.accuracy
+    }
+
     /// Threads in use, the caller's included.
     #[must_use]
     pub fn threads(&self) -> usize {

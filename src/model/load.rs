@@ -1,0 +1,310 @@
+//! A model, ready to answer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::memory::{self, MemoryEstimate};
+use super::{DirectoryOverrides, GraphFiles, Layout, Load, ModelConfig, ModelDirectory};
+use crate::engine::cpu::{CpuEngine, CpuOptions};
+use crate::engine::{Accuracy, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
+use crate::session::{Session, SessionOptions, TextModel};
+
+/// Context of a directory whose configuration does not tell.
+const UNSTATED_CONTEXT: usize = 4096;
+
+/// How [`Model::load`] loads.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`. `None`: chosen by looking.
+    pub graph: Option<String>,
+    /// How exact the arithmetic is.
+    pub accuracy: Accuracy,
+    /// Threads, the caller's included; `None` for as many as the process may use.
+    pub threads: Option<usize>,
+    /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has.
+    pub kernels: Option<String>,
+    /// The most bytes that the KV caches of all sessions may hold together. `None`: three quarters of the memory that is free
+    /// when the model is loaded.
+    pub memory_budget: Option<u64>,
+    /// The most positions of a session; `None` for what the model was trained for.
+    pub context_length: Option<usize>,
+    /// Whether weights are mapped or read into memory.
+    pub load: Load,
+    /// Whether links that leave the directory are followed.
+    pub follow_links: bool,
+}
+
+/// A loaded model. Cheap to clone; clones share everything.
+///
+/// ```no_run
+/// use edgeslm::session::{GenerateOptions, SessionOptions};
+/// use edgeslm::{LoadOptions, Model};
+///
+/// let model = Model::load("models/llama-3.2-1b-int4", &LoadOptions::default())?;
+/// let mut session = model.session(SessionOptions::default())?;
+/// let answer = session.chat("Why is the sky blue?", &GenerateOptions::default())?.into_text()?;
+/// println!("{answer}");
+/// # Ok::<(), edgeslm::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: ModelDirectory,
+    engine: Arc<CpuEngine>,
+    text: Arc<TextModel>,
+    estimate: MemoryEstimate,
+    tables: u64,
+    operators: BTreeMap<String, usize>,
+}
+
+/// What a model is and how it runs; serialises to the JSON that `edgeslm info --json` prints.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The graph file.
+    pub graph: PathBuf,
+    /// How the directory is laid out.
+    pub layout: String,
+    /// The architecture's name in the configuration, such as `llama` or `phi3`.
+    pub architecture: Option<String>,
+    /// Attention layers.
+    pub layers: usize,
+    /// Logits per position.
+    pub vocabulary_size: usize,
+    /// The most positions of a session.
+    pub context_length: usize,
+    /// The sequence length from which a LongRoPE model rotates by its second table.
+    pub longrope_switch: Option<usize>,
+    /// The engine and what it runs on.
+    pub engine: String,
+    /// The kernel row.
+    pub kernels: String,
+    /// Threads, the caller's included.
+    pub threads: usize,
+    /// `default` or `strict`.
+    pub accuracy: String,
+    /// Nodes of the graph by operator.
+    pub operators: BTreeMap<String, usize>,
+    /// Bytes of weights by kind, such as `int4 block 32`. A table that is also the head is counted once.
+    pub weights: BTreeMap<String, u64>,
+    /// Bytes of KV cache for one more position.
+    pub cache_bytes_per_position: u64,
+    /// What one session of 1,024 positions takes.
+    pub memory: MemoryEstimate,
+}
+
+impl Model {
+    /// Loads the model in `path`: a directory in the layout of onnxruntime-genai's model builder or of transformers.js, or an
+    /// `.onnx` file in one.
+    ///
+    /// Nothing is done in proportion to the weights: they are mapped and read when a pass needs them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidModel`] or [`ErrorKind::Unsupported`] naming the file and the place in it;
+    /// [`ErrorKind::InvalidArgument`] for options out of their range.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        let parts = Parts::open(path.as_ref(), options)?;
+        let estimate = parts.estimate(1024, options)?;
+        let text = Arc::new(super::text::text_model(&parts.directory)?);
+        let memory_budget =
+            options.memory_budget.or_else(|| memory::available_memory().map(|bytes| bytes / 4 * 3));
+        let tables = memory::table_bytes(&parts.program);
+        let engine = Arc::new(CpuEngine::new(
+            parts.program,
+            &CpuOptions {
+                accuracy: options.accuracy,
+                threads: options.threads,
+                kernels: options.kernels.clone(),
+                memory_budget,
+                context_length: parts.context_length,
+            },
+        )?);
+        let Parts { directory, operators, .. } = parts;
+        Ok(Self { inner: Arc::new(Inner { directory, engine, text, estimate, tables, operators }) })
+    }
+
+    /// What loading the model and running one session of `positions` tokens would take, without loading it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn estimate(
+        path: impl AsRef<Path>,
+        options: &LoadOptions,
+        positions: usize,
+    ) -> Result<MemoryEstimate> {
+        Parts::open(path.as_ref(), options)?.estimate(positions, options)
+    }
+
+    /// A conversation with the model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for options out of their range.
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        let engine: Arc<dyn Engine> = Arc::clone(&self.inner.engine) as Arc<dyn Engine>;
+        Session::new(engine, Arc::clone(&self.inner.text), options)
+    }
+
+    /// The engine that runs the model.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<CpuEngine> {
+        &self.inner.engine
+    }
+
+    /// Tokenizer, chat template and stop tokens.
+    #[must_use]
+    pub fn text(&self) -> &Arc<TextModel> {
+        &self.inner.text
+    }
+
+    /// What the directory's configuration files say.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        self.inner.directory.config()
+    }
+
+    /// What the model is and how it runs.
+    #[must_use]
+    pub fn info(&self) -> ModelInfo {
+        let Inner { directory, engine, estimate, tables, operators, .. } = &*self.inner;
+        let program = engine.program();
+        let mut weights = weights_by_kind(program);
+        if *tables > 0 {
+            weights.insert("embedding table".to_owned(), *tables);
+        }
+        ModelInfo {
+            directory: directory.path().to_path_buf(),
+            graph: directory.graph_path().to_path_buf(),
+            layout: match directory.layout() {
+                Layout::GenaiBuilder => "onnxruntime-genai model builder",
+                Layout::TransformersJs => "transformers.js",
+                _ => "graph file",
+            }
+            .to_owned(),
+            architecture: directory.config().model_type.clone(),
+            layers: program.layers.len(),
+            vocabulary_size: engine.vocabulary_size(),
+            context_length: engine.context_length(),
+            longrope_switch: program.switch_length,
+            engine: engine.describe(),
+            kernels: engine.kernels().to_owned(),
+            threads: engine.threads(),
+            accuracy: match engine.accuracy() {
+                Accuracy::Default => "default",
+                Accuracy::Strict => "strict",
+            }
+            .to_owned(),
+            operators: operators.clone(),
+            weights,
+            cache_bytes_per_position: engine.cache_bytes(64) / 64,
+            memory: *estimate,
+        }
+    }
+}
+
+fn weights_by_kind(program: &Program) -> BTreeMap<String, u64> {
+    let mut kinds = BTreeMap::new();
+    for matrix in program.steps.iter().flat_map(|step| match &step.operation {
+        Operation::Embed { .. } => vec![],
+        operation => operation.matrices(),
+    }) {
+        let kind = match matrix {
+            Matrix::Block(weights) => format!("int{} block {}", weights.shape.bits, weights.shape.block_size),
+            Matrix::Dense(weights) => match weights.elements.kind {
+                FloatKind::F32 => "f32",
+                FloatKind::F16 => "f16",
+                FloatKind::Bf16 => "bf16",
+            }
+            .to_owned(),
+        };
+        *kinds.entry(kind).or_insert(0) += matrix.bytes();
+    }
+    kinds
+}
+
+/// What is known of a model before an engine is made for it.
+struct Parts {
+    directory: ModelDirectory,
+    program: Program,
+    context_length: usize,
+    operators: BTreeMap<String, usize>,
+    graph_bytes: u64,
+}
+
+impl Parts {
+    fn open(path: &Path, options: &LoadOptions) -> Result<Self> {
+        let overrides =
+            DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links };
+        let directory = ModelDirectory::open(path, &overrides)?;
+        let stated = directory.config().context_length.unwrap_or(UNSTATED_CONTEXT);
+        let context_length = match options.context_length {
+            Some(0) => {
+                return Err(
+                    Error::new(ErrorKind::InvalidArgument, "context_length is 0").with_hint("the least is 1")
+                );
+            }
+            Some(wanted) => wanted.min(stated),
+            None => stated,
+        };
+        let files = directory.open_graph(options.load)?;
+        let (program, operators) = read_program(&directory, &files, stated)
+            .map_err(|error| error.with_file(directory.graph_path()))?;
+        let graph_bytes = files.as_bytes().len() as u64;
+        Ok(Self { directory, program, context_length, operators, graph_bytes })
+    }
+
+    fn estimate(&self, positions: usize, options: &LoadOptions) -> Result<MemoryEstimate> {
+        let engine = CpuEngine::new(
+            self.program.clone(),
+            &CpuOptions {
+                accuracy: options.accuracy,
+                threads: Some(1),
+                context_length: self.context_length,
+                ..CpuOptions::default()
+            },
+        )?;
+        let logits = 4 * engine.vocabulary_size() as u64;
+        let tables = if options.load == Load::Copy {
+            memory::table_bytes(&self.program) + self.graph_bytes
+        } else {
+            0
+        };
+        Ok(MemoryEstimate {
+            weights: memory::weight_bytes(&self.program) + tables,
+            cache: engine.cache_bytes(positions.min(engine.context_length())),
+            scratch: engine.scratch_bytes() + 3 * logits,
+            text: memory::text_bytes(&self.directory),
+        })
+    }
+}
+
+/// Parses the graph and turns it into a program.
+fn read_program(
+    directory: &ModelDirectory,
+    files: &GraphFiles,
+    context_length: usize,
+) -> Result<(Program, BTreeMap<String, usize>)> {
+    let model = files.parse()?;
+    let names = directory.config().names.clone();
+    let mut program = graph::lower(&model, files, &ProgramOptions { names, context_length })?;
+    graph::passes::run(&mut program);
+    let mut operators = BTreeMap::new();
+    for node in &model.graph.nodes {
+        let name = if node.domain.is_empty() {
+            node.op_type.to_owned()
+        } else {
+            format!("{}::{}", node.domain, node.op_type)
+        };
+        *operators.entry(name).or_insert(0) += 1;
+    }
+    Ok((program, operators))
+}
