@@ -25,7 +25,11 @@ pub struct Sampler {
     adjusted: Vec<f32>,
     recent: Vec<u32>,
     candidates: Vec<Candidate>,
+    blocks: Vec<f64>,
 }
+
+/// How many neighbouring tokens share one sum of weights when the draw is from all of the vocabulary.
+const BLOCK: usize = 1024;
 
 impl Sampler {
     /// A sampler over the ids from 0 up to `vocabulary`; logits beyond are padding and never chosen.
@@ -51,6 +55,7 @@ impl Sampler {
             adjusted: Vec::new(),
             recent: Vec::new(),
             candidates: Vec::new(),
+            blocks: Vec::new(),
         })
     }
 
@@ -100,11 +105,12 @@ impl Sampler {
         } else if min_p > 0.0 {
             rule.select(logits, candidates);
         } else {
-            let total = temperature.total(logits);
-            return Ok(draw(possible(logits), total, temperature, &mut self.random).unwrap_or(best));
+            let random = self.random.next_f64();
+            return Ok(draw_from_all(logits, random, temperature, &mut self.blocks).unwrap_or(best));
         }
         let total: f64 = candidates.iter().map(|c| temperature.weight(c.logit)).sum();
-        Ok(draw(candidates.iter().copied(), total, temperature, &mut self.random).unwrap_or(best))
+        let target = self.random.next_f64() * total;
+        Ok(draw(candidates.iter().copied(), target, temperature).unwrap_or(best))
     }
 
     /// Copies the logits and applies bias and penalties to the copy.
@@ -128,14 +134,9 @@ impl Sampler {
     }
 }
 
-/// The first candidate at which the running sum of weights passes a random share of `total`.
-fn draw(
-    candidates: impl Iterator<Item = Candidate>,
-    total: f64,
-    temperature: Temperature,
-    random: &mut Random,
-) -> Option<u32> {
-    let target = random.next_f64() * total;
+/// The first candidate at which the running sum of weights passes `target`; the last possible one where rounding
+/// keeps the sum below.
+fn draw(candidates: impl Iterator<Item = Candidate>, target: f64, temperature: Temperature) -> Option<u32> {
     let mut sum = 0.0;
     let mut last = None;
     for candidate in candidates {
@@ -148,8 +149,33 @@ fn draw(
             }
         }
     }
-    // Past the end only by rounding: the last possible candidate.
     last
+}
+
+/// A draw from all tokens, `random` being in [0, 1): first of a block, by the blocks' sums, then within it, so that
+/// the weights of most tokens are computed once and not twice.
+fn draw_from_all(
+    logits: &[f32],
+    random: f64,
+    temperature: Temperature,
+    blocks: &mut Vec<f64>,
+) -> Option<u32> {
+    blocks.clear();
+    blocks.extend(logits.chunks(BLOCK).map(|block| temperature.total(block)));
+    let mut target = random * blocks.iter().sum::<f64>();
+    let last = blocks.iter().rposition(|&sum| sum > 0.0)?;
+    let mut chosen = last;
+    for (block, &sum) in blocks.iter().enumerate() {
+        if target < sum || block == last {
+            chosen = block;
+            break;
+        }
+        target -= sum;
+    }
+    let start = chosen * BLOCK;
+    let block = logits.get(start..logits.len().min(start + BLOCK))?;
+    let token = draw(possible(block), target, temperature)?;
+    Some(token + u32::try_from(start).ok()?)
 }
 
 /// What is wrong with logits that [`greedy::maximum`] refuses.

@@ -226,3 +226,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn draws_from_a_large_vocabulary_follow_the_distribution() {
+    // Five blocks and a part; every 500th token has a weight, of 1, 2 or 3.
+    let size = 5_400;
+    let weight = |id: usize| if id % 500 == 499 { 1 + id / 500 % 3 } else { 0 };
+    let logits: Vec<f32> = (0..size).map(|id| (weight(id) as f32).ln()).collect();
+    let total: usize = (0..size).map(weight).sum();
+    let expected: Vec<f64> = (0..size).map(|id| weight(id) as f64 / total as f64).collect();
+    let options = SamplingOptions { temperature: 1.0, seed: Some(8), ..Default::default() };
+    assert_distribution(options, &logits, &expected);
+}

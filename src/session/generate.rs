@@ -266,9 +266,8 @@ impl Generation {
     /// Drops the turn and ends without further events: the history is as it was before the prompt, and the KV cache
     /// holds what it shared with it.
     pub fn discard(&mut self, session: &mut Session) {
-        if self.turn_is_kept {
+        if std::mem::take(&mut self.turn_is_kept) {
             session.history.truncate(session.history.len().saturating_sub(2));
-            self.turn_is_kept = false;
         }
         self.turn = None;
         self.ended = true;

@@ -2,7 +2,8 @@
 //!
 //! A [`Session`] answers prompts as a [`Stream`] of [`Event`]s, which it computes as they are pulled. Everything
 //! else is that stream: [`Session::generate`] collects it, [`Session::generate_with`] calls back with it.
-//! [`generate_batch`] answers in several sessions at once. [`generate`](Generation) lists the steps of an answer.
+//! [`generate_batch`] answers in several sessions at once. The steps of an answer are listed at the top of
+//! `session/generate.rs`.
 
 #![forbid(unsafe_code)]
 

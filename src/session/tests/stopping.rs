@@ -96,13 +96,13 @@ fn a_deadline_holds_in_prefill() {
 
 #[test]
 fn a_deadline_holds_while_decoding_and_keeps_the_text() {
-    let engine = FakeEngine { token_time: Duration::from_millis(2), ..FakeEngine::default() };
+    let engine = FakeEngine { token_time: Duration::from_millis(10), ..FakeEngine::default() };
     let (engine, mut session) = session(engine);
-    let options = GenerateOptions { deadline: Some(Duration::from_millis(50)), ..greedy(2_000) };
+    let options = GenerateOptions { deadline: Some(Duration::from_millis(400)), ..greedy(2_000) };
     let answer = session.generate(tokens(2), &options).unwrap();
     assert_eq!(answer.outcome.reason, FinishReason::Deadline);
     let count = answer.tokens.len();
-    assert!((1..=25).contains(&count), "{count} tokens");
+    assert!((1..=40).contains(&count), "{count} tokens");
     assert_eq!(answer.tokens, expected(&engine, &tokens(2), count));
 }
 
