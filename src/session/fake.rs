@@ -20,6 +20,8 @@ pub(crate) struct FakeCache {
     long: bool,
     /// For how many positions there is room.
     room: usize,
+    /// As [`FakeEngine::block`].
+    block: usize,
 }
 
 impl KvCache for FakeCache {
@@ -28,7 +30,9 @@ impl KvCache for FakeCache {
     }
 
     fn truncate(&mut self, length: usize) {
-        self.positions.truncate(length);
+        if length < self.positions.len() {
+            self.positions.truncate(length / self.block * self.block);
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -60,6 +64,8 @@ pub(crate) struct FakeEngine {
     pub(crate) maximum_batch: usize,
     /// Sequences longer than this rotate differently, as LongRoPE's do.
     pub(crate) switch: usize,
+    /// Caches are cut at multiples of this only.
+    pub(crate) block: usize,
     /// The most positions that the memory budget allows a sequence.
     pub(crate) budget: AtomicUsize,
     /// How long a token takes.
@@ -89,6 +95,7 @@ impl Default for FakeEngine {
             context: 10_000,
             maximum_batch: 4_096,
             switch: usize::MAX,
+            block: 1,
             budget: AtomicUsize::new(usize::MAX),
             token_time: Duration::ZERO,
             failing: Vec::new(),
@@ -166,7 +173,7 @@ impl Engine for FakeEngine {
     }
 
     fn new_cache(&self) -> Box<dyn KvCache> {
-        Box::new(FakeCache { positions: Vec::new(), long: false, room: 0 })
+        Box::new(FakeCache { positions: Vec::new(), long: false, room: 0, block: self.block })
     }
 
     fn cache_bytes(&self, positions: usize) -> u64 {

@@ -44,8 +44,7 @@ impl Sequence {
     pub(crate) fn truncate(&mut self, length: usize) {
         if length < self.tokens.len() {
             self.cache.truncate(length);
-            self.tokens.truncate(self.cache.len().min(length));
-            self.cache.truncate(self.tokens.len());
+            self.tokens.truncate(self.cache.len());
         }
     }
 

@@ -53,6 +53,17 @@ fn rewinding_forgets_and_resetting_forgets_all() {
 }
 
 #[test]
+fn a_cache_that_is_cut_in_blocks_is_filled_up_again() {
+    let (engine, mut session) = session(FakeEngine { block: 4, ..FakeEngine::default() });
+    let prompt = tokens(30);
+    computed_for(&mut session, &engine, &prompt);
+    session.rewind(11);
+    assert_eq!((session.len(), session.tokens()), (8, &prompt[..8]));
+    assert_eq!(computed_for(&mut session, &engine, &prompt[..15]), 7);
+    assert_eq!(computed_for(&mut session, &engine, &prompt[..15]), 3, "only the first 12 could be kept");
+}
+
+#[test]
 fn dropping_a_stream_leaves_a_usable_cache() {
     let (engine, mut session) = session(FakeEngine::default());
     let prompt = tokens(20);
@@ -122,8 +133,9 @@ proptest! {
     fn answers_do_not_depend_on_the_past(
         steps in prop::collection::vec((0_usize..5, 1_usize..40, 0_usize..8, 0_usize..30), 1..12),
         switch in prop::sample::select(vec![10_usize, 25, usize::MAX]),
+        block in 1_usize..5,
     ) {
-        let (engine, mut session) = session(FakeEngine { switch, ..FakeEngine::default() });
+        let (engine, mut session) = session(FakeEngine { switch, block, ..FakeEngine::default() });
         for (action, length, count, detail) in steps {
             let mut prompt = tokens(length);
             if detail < length {
