@@ -18,9 +18,12 @@ use serde_json::Value;
 use tokenizers::tokenizer::pre_tokenizer::{OffsetType, PreTokenizedString};
 use tokenizers::{Model as _, ModelWrapper, PreTokenizer as _};
 
+#[cfg(test)]
+pub(super) use self::decoding::byte_of_char;
 use self::file::{Pipeline, TokenizerFile};
 use self::vocabulary::Vocabulary;
 use super::StreamDecoder;
+use super::shield::{Shield, free_mark};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest tokenizer file that is read; the largest published ones have about 40 MB.
@@ -65,9 +68,7 @@ pub struct Tokenizer {
     unk: Option<NamedToken>,
     special_ids: Vec<u32>,
     /// What [`encode_plain`](Self::encode_plain) takes for text.
-    special_texts: Vec<String>,
-    /// The characters with which those begin.
-    special_starts: Vec<char>,
+    shield: Shield,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -108,19 +109,10 @@ impl Tokenizer {
         };
         let [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
         let special_ids = vocabulary.special_ids();
-        let special_texts: Vec<String> = special_ids
-            .iter()
-            .filter_map(|id| std::str::from_utf8(vocabulary.bytes(*id)?).ok())
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let mut special_starts: Vec<char> =
-            special_texts.iter().filter_map(|text| text.chars().next()).collect();
-        special_starts.sort_unstable();
-        special_starts.dedup();
+        let special_texts = special_ids.iter().filter_map(|id| vocabulary.text(*id)).map(str::to_owned);
+        let shield = Shield::new(special_texts.collect());
         let vocabulary = Arc::new(vocabulary);
-        let tokenizer =
-            Self { pipeline, vocabulary, bos, eos, pad, unk, special_ids, special_texts, special_starts };
+        let tokenizer = Self { pipeline, vocabulary, bos, eos, pad, unk, special_ids, shield };
         // Shows at load, not at the first prompt, when the post-processor is broken.
         tokenizer.encode("", SpecialTokens::Add)?;
         Ok(tokenizer)
@@ -133,7 +125,7 @@ impl Tokenizer {
     /// [`ErrorKind::InvalidArgument`] if the text is longer than [`MAX_TEXT_BYTES`]; [`ErrorKind::Tokenizer`] if the
     /// vocabulary has no token for a character and none for unknown ones.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
-        self.encode_shielded(text, special, None)
+        self.encode_marked(text, special, None)
     }
 
     /// The token ids of `text` in which special tokens that are spelled out stay plain text, so that who wrote it
@@ -142,32 +134,28 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        let shield = free_shield([text])?;
-        self.encode_shielded(&self.shield(text, shield), SpecialTokens::None, Some(shield))
+        let mark = free_mark([text])?;
+        self.encode_marked(&self.shield.apply(text, mark), SpecialTokens::None, Some(mark))
     }
 
-    /// Puts `shield` into every special token that `text` spells out.
-    pub(super) fn shield(&self, text: &str, shield: char) -> String {
-        let mut shielded = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let begins_special = self.special_starts.contains(&first)
-                && self.special_texts.iter().any(|special| rest.starts_with(special.as_str()));
-            shielded.push(first);
-            if begins_special {
-                shielded.push(shield);
-            }
-            rest = rest.get(first.len_utf8()..).unwrap_or_default();
-        }
-        shielded
+    /// The texts of all special tokens.
+    pub(super) fn shield(&self) -> &Shield {
+        &self.shield
     }
 
-    /// Encodes text in which `shield` stands inside special tokens that are to stay plain text.
-    pub(super) fn encode_shielded(
+    /// The texts and ids of all added tokens, special or not.
+    pub(super) fn added_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        let ids = 0..u32::try_from(self.vocabulary.size()).unwrap_or(u32::MAX);
+        let added = ids.filter(|id| self.vocabulary.is_added(*id));
+        added.filter_map(|id| Some((self.vocabulary.text(id)?, id)))
+    }
+
+    /// Encodes text in which `mark` stands inside tokens that are to stay plain text.
+    pub(super) fn encode_marked(
         &self,
         text: &str,
         special: SpecialTokens,
-        shield: Option<char>,
+        mark: Option<char>,
     ) -> Result<Vec<u32>> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::new(
@@ -179,13 +167,13 @@ impl Tokenizer {
             let pipeline = &self.pipeline;
             let mut pieces =
                 pipeline.get_added_vocabulary().extract_and_normalize(pipeline.get_normalizer(), text);
-            if let Some(shield) = shield {
-                pieces.normalize(|piece| piece.replace(shield, ""))?;
+            if let Some(mark) = mark {
+                pieces.normalize(|piece| piece.replace(mark, ""))?;
             }
             if let Some(pre_tokenizer) = pipeline.get_pre_tokenizer() {
                 pre_tokenizer.pre_tokenize(&mut pieces)?;
             }
-            self.tokenize_pieces(&mut pieces, shield.is_some())?;
+            self.tokenize_pieces(&mut pieces, mark.is_some())?;
             let mut encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
             if special == SpecialTokens::Add {
                 encoding = pipeline.post_process(encoding, None, true)?;
@@ -310,13 +298,6 @@ impl Tokenizer {
     pub fn unk(&self) -> Option<&NamedToken> {
         self.unk.as_ref()
     }
-}
-
-/// A character that is in none of `texts`. The candidates are Unicode noncharacters, which no text needs.
-pub(super) fn free_shield<'a>(texts: impl IntoIterator<Item = &'a str> + Clone) -> Result<char> {
-    ('\u{FDD0}'..='\u{FDEF}')
-        .find(|shield| !texts.clone().into_iter().any(|text| text.contains(*shield)))
-        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the text uses every Unicode noncharacter"))
 }
 
 /// Reads a JSON file of bounded size.

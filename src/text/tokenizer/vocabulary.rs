@@ -73,6 +73,11 @@ impl Vocabulary {
         self.bytes.get(*start as usize..*self.ends.get(id)? as usize)
     }
 
+    /// The token as text, if it is whole UTF-8.
+    pub(crate) fn text(&self, id: u32) -> Option<&str> {
+        std::str::from_utf8(self.bytes(id)?).ok()
+    }
+
     pub(crate) fn is_special(&self, id: u32) -> bool {
         self.has_flag(id, SPECIAL)
     }
