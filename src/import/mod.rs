@@ -16,8 +16,10 @@ mod gguf_model;
 mod gguf_weights;
 mod graph_builder;
 mod pre_tokenizer;
+mod published;
 mod quantize;
 mod rope;
+mod synth;
 mod tokenizer;
 mod weights;
 
@@ -27,7 +29,9 @@ pub use decoder_spec::{
     Activation, BlockFormat, DecoderSpec, Embedding, FloatType, LayerStorage, QkvStorage, Storage, Window,
     ZeroPoints,
 };
+pub use published::published_names;
 pub use rope::{LongRope, Rope, RopeScaling};
+pub use synth::{SynthOptions, synthesise};
 
 /// How far the writing of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

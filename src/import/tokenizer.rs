@@ -21,6 +21,19 @@ pub(super) struct TokenizerFiles {
     template: Option<String>,
 }
 
+/// What a tokenizer has besides its vocabulary.
+struct Parts {
+    pre_tokenizer: PreTokenizer,
+    merges: Vec<Value>,
+    special: SpecialTokens,
+    unknown: Option<u32>,
+    add_begin: bool,
+    template: Option<String>,
+}
+
+const SYNTHETIC_TEMPLATE: &str = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}\
+    {% if add_generation_prompt %}[assistant] {% endif %}";
+
 /// `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenKind {
@@ -48,10 +61,22 @@ impl TokenizerFiles {
         }
         let vocabulary = Vocabulary::read(gguf, spec.vocabulary_size)?;
         let pre_tokenizer = PreTokenizer::named(gguf.string("tokenizer.ggml.pre").unwrap_or("default"))?;
-        let special = special_tokens(gguf, &vocabulary)?;
-        let add_begin = gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(pre_tokenizer.adds_begin);
-        let begin = special.begin.filter(|_| add_begin).and_then(|id| vocabulary.entry(id));
+        let unknown = gguf.unsigned("tokenizer.ggml.unknown_token_id").and_then(|id| u32::try_from(id).ok());
+        let parts = Parts {
+            pre_tokenizer,
+            merges: merges(gguf)?,
+            special: special_tokens(gguf, &vocabulary)?,
+            unknown,
+            add_begin: gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(pre_tokenizer.adds_begin),
+            template: gguf.string("tokenizer.chat_template").map(str::to_owned),
+        };
+        Self::new(spec, &vocabulary, parts)
+    }
 
+    fn new(spec: &DecoderSpec, vocabulary: &Vocabulary<'_>, parts: Parts) -> Result<Self> {
+        let pre_tokenizer = parts.pre_tokenizer;
+        let begin = parts.special.begin.filter(|_| parts.add_begin).and_then(|id| vocabulary.entry(id));
+        let config = config(spec, vocabulary, &parts);
         let json = json!({
             "version": "1.0",
             "truncation": null,
@@ -71,15 +96,41 @@ impl TokenizerFiles {
                 "byte_fallback": false,
                 "ignore_merges": pre_tokenizer.ignores_merges,
                 "vocab": vocabulary.ids(),
-                "merges": merges(gguf)?,
+                "merges": parts.merges,
             },
         });
-        let config = config(gguf, spec, &vocabulary, &special, add_begin);
         let tokenizer = pretty(&json);
         // What this library cannot read back must not be written.
         Tokenizer::from_bytes(&tokenizer, Some(&config))?;
-        let template = gguf.string("tokenizer.chat_template").map(str::to_owned);
-        Ok(Self { special, tokenizer, config: pretty(&config), template })
+        Ok(Self { special: parts.special, tokenizer, config: pretty(&config), template: parts.template })
+    }
+
+    /// A byte-level tokenizer without merges, whose further tokens are made-up words.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when the vocabulary has no room for every byte.
+    pub(super) fn synthetic(spec: &DecoderSpec) -> Result<Self> {
+        const SPECIAL: [&str; 3] = ["<unk>", "<s>", "</s>"];
+        let bytes: Vec<String> = byte_characters().map(String::from).collect();
+        if spec.vocabulary_size < SPECIAL.len() + bytes.len() {
+            let message = format!("a vocabulary of {} has no room for 256 bytes", spec.vocabulary_size);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let words = (0..spec.vocabulary_size - SPECIAL.len() - bytes.len()).map(made_up_word);
+        let mut tokens: Vec<(String, TokenKind)> =
+            SPECIAL.iter().map(|&token| (token.to_owned(), TokenKind::Control)).collect();
+        tokens.extend(bytes.into_iter().chain(words).map(|token| (token, TokenKind::Normal)));
+        let vocabulary =
+            Vocabulary { tokens: tokens.iter().map(|(token, kind)| (token.as_str(), *kind)).collect() };
+        let parts = Parts {
+            pre_tokenizer: PreTokenizer::named("gpt-2")?,
+            merges: Vec::new(),
+            special: SpecialTokens { begin: Some(1), end: vec![2], padding: Some(2) },
+            unknown: Some(0),
+            add_begin: false,
+            template: Some(SYNTHETIC_TEMPLATE.to_owned()),
+        };
+        Self::new(spec, &vocabulary, parts)
     }
 
     /// # Errors
@@ -221,17 +272,11 @@ fn post_processor(begin: Option<(u32, &str)>) -> Value {
     json!({ "type": "Sequence", "processors": [byte_level, template] })
 }
 
-fn config(
-    gguf: &Gguf<'_>,
-    spec: &DecoderSpec,
-    vocabulary: &Vocabulary<'_>,
-    special: &SpecialTokens,
-    add_begin: bool,
-) -> Value {
+fn config(spec: &DecoderSpec, vocabulary: &Vocabulary<'_>, parts: &Parts) -> Value {
+    let special = &parts.special;
     let text = |id: Option<u32>| id.and_then(|id| vocabulary.entry(id)).map(|(_, token)| token);
-    let unknown = gguf.unsigned("tokenizer.ggml.unknown_token_id").and_then(|id| u32::try_from(id).ok());
     let mut config = json!({
-        "add_bos_token": add_begin,
+        "add_bos_token": parts.add_begin,
         "add_eos_token": false,
         "add_prefix_space": false,
         "clean_up_tokenization_spaces": false,
@@ -242,7 +287,7 @@ fn config(
         ("bos_token", special.begin),
         ("eos_token", special.end.first().copied()),
         ("pad_token", special.padding),
-        ("unk_token", unknown),
+        ("unk_token", parts.unknown),
     ];
     for (name, id) in tokens {
         if let Some(token) = text(id) {
@@ -250,4 +295,36 @@ fn config(
         }
     }
     config
+}
+
+/// The characters by which byte-level BPE spells the bytes 0 to 255: printable Latin-1 stands for itself, the others
+/// follow from U+0100 on (`bytes_to_unicode` of GPT-2).
+fn byte_characters() -> impl Iterator<Item = char> {
+    let mut next = 0x100_u32;
+    (0_u8..=255).map(move |byte| match byte {
+        b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => char::from(byte),
+        _ => {
+            next += 1;
+            char::from_u32(next - 1).unwrap_or_default()
+        }
+    })
+}
+
+/// A word of its own for each number, with a space in front (`Ġ`).
+fn made_up_word(number: usize) -> String {
+    const SYLLABLES: [&str; 20] = [
+        "ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "ve", "wi", "zo", "ku", "cha",
+        "she", "thi", "sto", "bru",
+    ];
+    let mut syllables = Vec::new();
+    let mut rest = number;
+    loop {
+        syllables.extend(SYLLABLES.get(rest % SYLLABLES.len()));
+        rest /= SYLLABLES.len();
+        if rest == 0 {
+            break;
+        }
+    }
+    syllables.push("Ġ");
+    syllables.into_iter().rev().collect()
 }
