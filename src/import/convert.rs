@@ -13,7 +13,7 @@ use super::gguf_model::GgufModel;
 use super::gguf_weights::GgufWeights;
 use super::tokenizer::TokenizerFiles;
 use super::weights::{LayerWeight, Role};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{Load, MappedFile};
 
 /// How a GGUF file is converted.
@@ -42,15 +42,9 @@ impl Quantize {
 
     fn format(self) -> Result<BlockFormat> {
         let Self { bits, block_size } = self;
-        if !matches!(bits, 4 | 8) {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("{bits} bits a weight"))
-                .with_hint("4 and 8 are possible"));
-        }
-        if !block_size.is_power_of_two() || !(16..=256).contains(&block_size) {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("blocks of {block_size} weights"))
-                .with_hint("a power of two from 16 to 256 is possible"));
-        }
-        Ok(BlockFormat { bits, block_size, zero_points: ZeroPoints::Symmetric })
+        let format = BlockFormat { bits, block_size, zero_points: ZeroPoints::Symmetric };
+        format.check()?;
+        Ok(format)
     }
 }
 
@@ -73,9 +67,9 @@ pub struct ImportReport {
 /// with the same values; F16, BF16 and F32 become dense `MatMul` weights in 32 bits.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] and [`ErrorKind::Io`] for files; [`ErrorKind::InvalidModel`] for a damaged file;
-/// [`ErrorKind::Unsupported`], naming the tensor or key, for an architecture, tensor type or tokenizer that has no
-/// conversion; [`ErrorKind::InvalidArgument`] when `target` is not empty or an option is out of range.
+/// [`NotFound`](crate::ErrorKind::NotFound) and [`Io`](crate::ErrorKind::Io) for files; [`InvalidModel`](crate::ErrorKind::InvalidModel) for a damaged file;
+/// [`Unsupported`](crate::ErrorKind::Unsupported), naming the tensor or key, for an architecture, tensor type or tokenizer that has no
+/// conversion; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when `target` is not empty or an option is out of range.
 pub fn import_gguf(
     source: &Path,
     target: &Path,
@@ -131,3 +125,6 @@ fn decoder_spec(weights: &GgufWeights<'_>) -> Result<DecoderSpec> {
     spec.check()?;
     Ok(spec)
 }
+
+#[cfg(test)]
+mod tests;

@@ -678,3 +678,6 @@ impl DecoderLayout<'_> {
 fn dotted(name: &str) -> String {
     name.trim_start_matches('/').replace('/', ".")
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,23 @@ pub struct BlockFormat {
     pub zero_points: ZeroPoints,
 }
 
+impl BlockFormat {
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a format that ONNX Runtime does not have.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { bits, block_size, .. } = self;
+        if !matches!(bits, 4 | 8) {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("{bits} bits a weight"))
+                .with_hint("4 and 8 are possible"));
+        }
+        if !block_size.is_power_of_two() || !(16..=256).contains(block_size) {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("blocks of {block_size} weights"))
+                .with_hint("a power of two from 16 to 256 is possible"));
+        }
+        Ok(())
+    }
+}
+
 /// How a matrix is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {

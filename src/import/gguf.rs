@@ -412,4 +412,6 @@ fn malformed(position: usize, message: impl std::fmt::Display) -> Error {
 }
 
 #[cfg(test)]
+pub(super) mod test_file;
+#[cfg(test)]
 mod tests;

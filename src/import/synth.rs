@@ -65,6 +65,7 @@ pub fn synthesise(
     options: &SynthOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<DecoderSpec> {
+    options.format.check()?;
     let shape = published_shape(name, options)?;
     let storage = Storage::Blocks(options.format);
     let mut spec = DecoderSpec {

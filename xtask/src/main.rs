@@ -1,7 +1,10 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
+mod demo;
 mod header;
+mod progress;
 mod size;
+mod synth;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -16,18 +19,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Download a small real model, import it and run the triage example on it
+    Demo,
     /// Write ffi/include/edgeslm.h from the C ABI crate
     Header(header::Arguments),
     /// Build the release shared library and check its size
     Size,
+    /// Write a model directory of a published shape with random weights
+    Synth(synth::Arguments),
     /// Run every check and every test
     Test,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
+        Chore::Demo => demo::run(),
         Chore::Header(arguments) => header::run(&arguments),
         Chore::Size => size::run(),
+        Chore::Synth(arguments) => synth::run(&arguments),
         Chore::Test => test::run(),
     }
 }
