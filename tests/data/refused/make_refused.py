@@ -270,19 +270,6 @@ def unknown_attribute():
     return with_attribute(OUTPUT, "future_mode", 3)
 
 
-def bfloat16():
-    model = Model()
-    for tensor in list(model.graph.initializer):
-        if tensor.data_type == TensorProto.FLOAT:
-            values = numpy_helper.to_array(model.drop(tensor.name))
-            raw = (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
-            model.graph.initializer.append(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, values.shape, raw, raw=True))
-    for value in (*model.graph.input, *model.graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.BFLOAT16
-    return model, None, ["bfloat16", "Bfloat16", "BFLOAT16", "bf16"]
-
-
 def float8_weights():
     model = Model(Spec(**{**vars(SPEC), "weights": {"*": Qdq("int8", block=0)}, "embedding": Table("uint8")}))
     name = "model.layers.0.attn.o_proj.qweight"
@@ -423,7 +410,6 @@ REFUSED = {
     "sparse-attention": lambda: other_attention("SparseAttention"),
     "unknown-op": unknown_op,
     "unknown-attribute": unknown_attribute,
-    "bfloat16": bfloat16,
     "float8-weights": float8_weights,
     "qmoe": qmoe,
     "rotary-scale": rotary_scale,

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -123,17 +124,15 @@ class Graph:
         self.nodes = []
         self.initializers = {}
         self.constants = {}
-        self.type = TensorProto.FLOAT16 if spec.io == "f16" else TensorProto.FLOAT
+        self.type, self.kind, self.element = {
+            "f32": (TensorProto.FLOAT, "FLOAT", np.float32),
+            "f16": (TensorProto.FLOAT16, "FLOAT16", np.float16),
+            "bf16": (TensorProto.BFLOAT16, "BFLOAT16", ml_dtypes.bfloat16),
+        }[spec.io]
 
     def cast(self, values):
         values = np.asarray(values, np.float32)
-        if self.spec.io == "f16":
-            return values.astype(np.float16)
-        return values.astype(np.float16).astype(np.float32) if self.spec.half_values else values
-
-    def half_precision(self, values):
-        values = np.asarray(values, np.float32)
-        return values.astype(np.float16).astype(np.float32) if self.spec.half_values else values
+        return values.astype(np.float16).astype(np.float32) if self.spec.half_values else values.astype(self.element)
 
     def random(self, *shape, scale=1.0, offset=0.0):
         return (self.random_numbers.standard_normal(shape) * scale + offset).astype(np.float32)
@@ -158,7 +157,7 @@ class Graph:
         if name in self.constants:
             return name
         self.constants[name] = True
-        values = np.asarray(value, {"INT64": np.int64, "INT32": np.int32, "FLOAT": np.float32, "FLOAT16": np.float16}[kind])
+        values = np.asarray(value, {"INT64": np.int64, "INT32": np.int32, self.kind: self.element}[kind])
         if self.spec.constants == "initializers":
             return self.initializer(name, values)
         node_name = name.replace("constants", "constant_nodes")
@@ -172,7 +171,7 @@ class Graph:
 
     def io_constant(self, value):
         value = np.full(self.spec.factor_shape, value).tolist()
-        return self.constant(value, "FLOAT16" if self.type == TensorProto.FLOAT16 else "FLOAT")
+        return self.constant(value, self.kind)
 
     def with_constant(self, x, constant):
         return [constant, x] if self.spec.constant_first else [x, constant]
@@ -442,7 +441,7 @@ class Decoder:
                 stash_type=1,
             )
         if narrow:
-            graph.node("Cast", [output], final, f"{name}/output_0/Cast", to=TensorProto.FLOAT16)
+            graph.node("Cast", [output], final, f"{name}/output_0/Cast", to=self.graph.type)
         return final
 
     def norm(self, name, last=False):
@@ -474,9 +473,9 @@ class Decoder:
             inputs.append(graph.initializer(f"{tensor_name(name)}.sum_bias", graph.cast(graph.random(spec.hidden, scale=0.3))))
         graph.node(op, inputs, outputs, f"{name}/SkipLayerNorm", epsilon=spec.epsilon)
         if casts:
-            graph.node("Cast", [outputs[0]], normed, f"{name}/output_0/Cast", to=TensorProto.FLOAT16)
+            graph.node("Cast", [outputs[0]], normed, f"{name}/output_0/Cast", to=self.graph.type)
         if casts == "all" and not last:
-            graph.node("Cast", [outputs[3]], total, f"{name}/output_3/Cast", to=TensorProto.FLOAT16)
+            graph.node("Cast", [outputs[3]], total, f"{name}/output_3/Cast", to=self.graph.type)
         self.residual, self.delta = total, None
         return normed
 
@@ -525,7 +524,7 @@ class Decoder:
         past = [f"past_key_values.{self.layer}.{part}" for part in ("key", "value")]
         present = [f"present.{self.layer}.{part}" for part in ("key", "value")]
         if spec.kv_casts:
-            past = [graph.node("Cast", [name], None, f"{base}/{name}/Cast", to=TensorProto.FLOAT16) for name in past]
+            past = [graph.node("Cast", [name], None, f"{base}/{name}/Cast", to=self.graph.type) for name in past]
             narrow = [f"{base}/{name}/Cast/input_0" for name in present]
             for name, source in zip(present, narrow):
                 graph.node("Cast", [source], name, f"{base}/{name}/Cast", to=TensorProto.FLOAT)

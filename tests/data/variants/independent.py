@@ -11,12 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from decoder import canonical_names
 
-CASTS = {
-    TensorProto.FLOAT: np.float64,
-    TensorProto.FLOAT16: np.float64,
-    TensorProto.INT32: np.int64,
-    TensorProto.INT64: np.int64,
-}
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+CASTS = {**dict.fromkeys(FLOATS, np.float64), TensorProto.INT32: np.int64, TensorProto.INT64: np.int64}
 
 
 def logits(path, spec, tokens):
@@ -46,7 +42,7 @@ def logits(path, spec, tokens):
 
 def constant(tensor):
     values = numpy_helper.to_array(tensor)
-    if values.dtype.kind == "f":
+    if tensor.data_type in FLOATS:
         return values.astype(np.float64)
     return values.astype(np.int64) if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4) else values
 

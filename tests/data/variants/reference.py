@@ -7,6 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from decoder import canonical_names, copy_of
 
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
 
 def session(model, force_fp32=False, optimise=False):
     """`model` is a path or a ModelProto."""
@@ -112,25 +114,25 @@ def graphs_of(graph):
 
 
 def widened(model):
-    """The same graph with every fp16 value in fp32: what exact arithmetic on the file's values gives."""
+    """The same graph with every fp16 and bf16 value in fp32: what exact arithmetic on the file's values gives."""
     model = copy_of(model)
     for graph in graphs_of(model.graph):
         for tensor in graph.initializer:
             widen_tensor(tensor)
         for item in (*graph.input, *graph.output, *graph.value_info):
-            if item.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            if item.type.tensor_type.elem_type in HALVES:
                 item.type.tensor_type.elem_type = TensorProto.FLOAT
         for node in graph.node:
             for attribute in node.attribute:
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     widen_tensor(attribute.t)
-                if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                if node.op_type == "Cast" and attribute.name == "to" and attribute.i in HALVES:
                     attribute.i = TensorProto.FLOAT
     return model
 
 
 def widen_tensor(tensor):
-    if tensor.data_type == TensorProto.FLOAT16:
+    if tensor.data_type in HALVES:
         values = numpy_helper.to_array(tensor).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
