@@ -29,8 +29,9 @@ use crate::{Error, ErrorKind, Result};
 /// Largest tokenizer file that is read; the largest published ones have about 40 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// Longest text that is encoded, about two million tokens. Encoding needs some 60 bytes of memory for each byte.
-pub const MAX_TEXT_BYTES: usize = 8 << 20;
+/// Longest text that is encoded: several times what fits the largest contexts. Encoding needs up to 180 bytes of memory
+/// for each byte of text.
+pub const MAX_TEXT_BYTES: usize = 2 << 20;
 
 /// Whether [`Tokenizer::encode`] adds the tokens with which the model's texts begin (or end).
 ///

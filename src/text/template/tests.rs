@@ -112,7 +112,7 @@ fn hostile_templates_stop_with_an_error() {
             let elapsed = start.elapsed();
             println!("{elapsed:?} {:?} {shown}", result.as_ref().map(String::len));
             assert!(result.is_err(), "{shown} gives {} bytes", result.map_or(0, |text| text.len()));
-            assert!(elapsed.as_secs_f64() < 2.0, "{shown} takes {elapsed:?}");
+            assert!(elapsed.as_secs_f64() < 10.0, "{shown} takes {elapsed:?}");
         }
     };
     std::thread::Builder::new().stack_size(1 << 20).spawn(test).unwrap().join().unwrap();

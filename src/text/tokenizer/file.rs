@@ -164,7 +164,10 @@ impl ModelSection<'_> {
                 self.vocab.0.into_iter().map(|piece| (piece.text.into_owned(), piece.score)).collect();
             let (unk_id, byte_fallback) = (self.unk_id, self.byte_fallback.unwrap_or_default());
             return guard("the Unigram model", move || {
-                Ok(Unigram::from(pieces, unk_id, byte_fallback)?.into())
+                let mut model = Unigram::from(pieces, unk_id, byte_fallback)?;
+                // As for BPE.
+                model.resize_cache(0);
+                Ok(model.into())
             });
         }
         match self.kind.as_deref() {
@@ -195,6 +198,8 @@ impl ModelSection<'_> {
             self.vocab.0.into_iter().map(|piece| (piece.text.into_owned(), piece.id)).collect();
         let mut builder = BPE::builder()
             .vocab_and_merges(vocab, pairs)
+            // The cache would keep words of prompts in every thread, beyond the life of the tokenizer.
+            .cache_capacity(0)
             .fuse_unk(self.fuse_unk.unwrap_or_default())
             .byte_fallback(self.byte_fallback.unwrap_or_default())
             .ignore_merges(self.ignore_merges.unwrap_or_default());
