@@ -33,6 +33,10 @@ pub enum KvBlockMut<'a> {
 }
 
 impl KvBlock<'_> {
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::F16(values) => values.len(),
@@ -189,15 +193,11 @@ pub(super) fn attend_block<L: Lanes>(
         (KvBlock::F16(keys), KvBlock::F16(values)) => {
             attend(lanes, queries, keys, values, visible, scale, state);
         }
-        (KvBlock::F16(keys), KvBlock::F32(values)) => {
-            attend(lanes, queries, keys, values, visible, scale, state);
-        }
-        (KvBlock::F32(keys), KvBlock::F16(values)) => {
-            attend(lanes, queries, keys, values, visible, scale, state);
-        }
         (KvBlock::F32(keys), KvBlock::F32(values)) => {
             attend(lanes, queries, keys, values, visible, scale, state);
         }
+        // The table has checked that both have the same precision.
+        _ => {}
     }
 }
 
@@ -219,10 +219,8 @@ fn attend<L: Lanes, K: Element, V: Element>(
         let queries = &queries[first * head_dim..][..count * head_dim];
         let mut weights = [[0.0; BLOCK_POSITIONS]; TILE_QUERIES];
         match count {
-            4 => scores::<L, K, 4>(lanes, queries, head_dim, keys, masks, &mut weights),
-            3 => scores::<L, K, 3>(lanes, queries, head_dim, keys, masks, &mut weights),
-            2 => scores::<L, K, 2>(lanes, queries, head_dim, keys, masks, &mut weights),
-            _ => scores::<L, K, 1>(lanes, queries, head_dim, keys, masks, &mut weights),
+            1 => scores::<L, K, 1>(lanes, queries, head_dim, keys, masks, &mut weights),
+            _ => scores::<L, K, 4>(lanes, queries, head_dim, keys, masks, &mut weights),
         }
         let mut seen = [0; TILE_QUERIES];
         for (index, &mask) in masks.iter().enumerate() {
@@ -235,10 +233,8 @@ fn attend<L: Lanes, K: Element, V: Element>(
         }
         let totals = &mut state.totals[first * head_dim..][..count * head_dim];
         match count {
-            4 => mix::<L, V, 4>(lanes, &weights, &seen, values, head_dim, totals),
-            3 => mix::<L, V, 3>(lanes, &weights, &seen, values, head_dim, totals),
-            2 => mix::<L, V, 2>(lanes, &weights, &seen, values, head_dim, totals),
-            _ => mix::<L, V, 1>(lanes, &weights, &seen, values, head_dim, totals),
+            1 => mix::<L, V, 1>(lanes, &weights, &seen, values, head_dim, totals),
+            _ => mix::<L, V, 4>(lanes, &weights, &seen, values, head_dim, totals),
         }
         first += count;
     }
@@ -276,9 +272,10 @@ fn scores_of<L: Lanes, K: Element, const Q: usize, const V: usize>(
     first: usize,
     scores: &mut [[f32; BLOCK_POSITIONS]; TILE_QUERIES],
 ) {
-    let mut queries_of = [queries; Q];
-    for (index, query) in queries_of.iter_mut().enumerate() {
-        *query = &queries[index * head_dim..][..head_dim];
+    // Where there are fewer than `Q` queries the last is repeated.
+    let mut queries_of = [&queries[queries.len() - head_dim..]; Q];
+    for (query, row) in queries_of.iter_mut().zip(queries.chunks(head_dim)) {
+        *query = row;
     }
     let mut sums = [[lanes.splat(0.0); V]; Q];
     for (index, keys) in keys.as_chunks::<BLOCK_POSITIONS>().0[..head_dim].iter().enumerate() {
@@ -383,8 +380,8 @@ fn mix<L: Lanes, E: Element, const Q: usize>(
     if first == head_dim {
         return;
     }
-    for query in 0..Q {
-        let total = &mut totals[query * head_dim..][first..head_dim];
+    for (query, total) in totals.chunks_mut(head_dim).enumerate() {
+        let total = &mut total[first..];
         let mut sum = lanes.load_partial(total);
         let mut mask = masks[query];
         while mask != 0 {
@@ -408,16 +405,17 @@ fn mix_of<L: Lanes, E: Element, const Q: usize, const V: usize>(
     first: usize,
     totals: &mut [f32],
 ) {
+    let queries = totals.len() / head_dim;
     let (mut any, mut common) = (0, u64::MAX);
-    for mask in &masks[..Q] {
+    for mask in &masks[..queries] {
         any |= mask;
         common &= mask;
     }
     let mut sums = [[lanes.splat(0.0); V]; Q];
-    for query in 0..Q {
-        let total = totals[query * head_dim + first..].as_chunks::<16>().0;
+    for (sums, total) in sums.iter_mut().zip(totals.chunks(head_dim)) {
+        let total = total[first..].as_chunks::<16>().0;
         for vector in 0..V {
-            sums[query][vector] = lanes.load(&total[vector]);
+            sums[vector] = lanes.load(&total[vector]);
         }
     }
     while any != 0 {
@@ -446,10 +444,10 @@ fn mix_of<L: Lanes, E: Element, const Q: usize, const V: usize>(
             }
         }
     }
-    for query in 0..Q {
-        let total = totals[query * head_dim + first..].as_chunks_mut::<16>().0;
+    for (sums, total) in sums.iter().zip(totals.chunks_mut(head_dim)) {
+        let total = total[first..].as_chunks_mut::<16>().0;
         for vector in 0..V {
-            lanes.store(sums[query][vector], &mut total[vector]);
+            lanes.store(sums[vector], &mut total[vector]);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::columns::ColumnsMut;
 use super::dequantise::{block_row, dense_row};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, unroll};
 use super::matrix::{BlockMatrix, DenseMatrix, Rows};
 
 const TILE_ROWS: usize = 4;
@@ -56,47 +56,38 @@ pub(super) fn multiply<L: Lanes>(
 ) {
     let columns = source.columns();
     let mut panel = [[0.0; PANEL_COLUMNS]; TILE_ROWS];
+    let mut sums = [[lanes.splat(0.0); TILE_ROWS]; TOKEN_BLOCK];
     let mut first = 0;
     for inputs in inputs.chunks(TOKEN_BLOCK * columns) {
         let tokens = inputs.len() / columns;
         let mut position = 0;
         while position < rows.len() {
             let count = TILE_ROWS.min(rows.len() - position);
-            if tokens == 1 {
-                let mut sums = [[lanes.splat(0.0); TILE_ROWS]; 1];
-                for start in (0..columns).step_by(PANEL_COLUMNS) {
-                    let length = PANEL_COLUMNS.min(columns - start);
-                    fill(lanes, source, rows, position, start, length, &mut panel);
-                    accumulate(lanes, &panel, [&inputs[start..start + length]], &mut sums);
-                }
-                finish(lanes, source, rows, position, count, sums[0], out.row_mut(first));
-            } else {
-                let mut sums = [[lanes.splat(0.0); TILE_ROWS]; TOKEN_BLOCK];
-                for start in (0..columns).step_by(PANEL_COLUMNS) {
-                    let length = PANEL_COLUMNS.min(columns - start);
-                    fill(lanes, source, rows, position, start, length, &mut panel);
-                    let mut token = 0;
-                    for group in sums[..tokens].chunks_mut(4) {
-                        let input = |token: usize| &inputs[token * columns + start..][..length];
-                        match group.as_chunks_mut::<4>().0 {
-                            [group] => {
-                                let inputs =
-                                    [input(token), input(token + 1), input(token + 2), input(token + 3)];
-                                accumulate(lanes, &panel, inputs, group);
-                            }
-                            _ => {
-                                for (index, sums) in group.iter_mut().enumerate() {
-                                    let sums = std::array::from_mut(sums);
-                                    accumulate(lanes, &panel, [input(token + index)], sums);
-                                }
+            for sums in &mut sums[..tokens] {
+                *sums = [lanes.splat(0.0); TILE_ROWS];
+            }
+            for start in (0..columns).step_by(PANEL_COLUMNS) {
+                let length = PANEL_COLUMNS.min(columns - start);
+                fill(lanes, source, rows, position, start, length, &mut panel);
+                let input = |token: usize| &inputs[token * columns + start..][..length];
+                for token in (0..tokens).step_by(4) {
+                    let group = &mut sums[token..tokens.min(token + 4)];
+                    match group.first_chunk_mut::<4>() {
+                        Some(group) if L::WIDE => {
+                            let inputs = [input(token), input(token + 1), input(token + 2), input(token + 3)];
+                            accumulate(lanes, &panel, inputs, group);
+                        }
+                        _ => {
+                            for (index, sums) in group.iter_mut().enumerate() {
+                                let sums = std::array::from_mut(sums);
+                                accumulate(lanes, &panel, [input(token + index)], sums);
                             }
                         }
-                        token += 4;
                     }
                 }
-                for (token, sums) in sums[..tokens].iter().enumerate() {
-                    finish(lanes, source, rows, position, count, *sums, out.row_mut(first + token));
-                }
+            }
+            for (token, sums) in sums[..tokens].iter().enumerate() {
+                finish(lanes, source, rows, position, count, *sums, out.row_mut(first + token));
             }
             position += TILE_ROWS;
         }
@@ -140,22 +131,22 @@ fn accumulate<L: Lanes, const T: usize>(
     let vectors_of = vectors.map(|vectors| &vectors.0[..whole]);
     let panels = panel.each_ref().map(|row| row.as_chunks::<16>().0);
     for index in 0..whole {
-        let weights = panels.map(|row| lanes.load(&row[index]));
-        for token in 0..T {
+        let weights = unroll!(row in 0, 1, 2, 3 => lanes.load(&panels[row][index]));
+        unroll!(token in 0, 1, 2, 3 => if token < T {
             let input = lanes.load(&vectors_of[token][index]);
-            for row in 0..TILE_ROWS {
+            unroll!(row in 0, 1, 2, 3 => {
                 totals[token][row] = lanes.fma(weights[row], input, totals[token][row]);
-            }
-        }
+            });
+        });
     }
     if !vectors[0].1.is_empty() {
-        let weights = panels.map(|row| lanes.load(&row[whole]));
-        for token in 0..T {
+        let weights = unroll!(row in 0, 1, 2, 3 => lanes.load(&panels[row][whole]));
+        unroll!(token in 0, 1, 2, 3 => if token < T {
             let input = lanes.load_partial(vectors[token].1);
-            for row in 0..TILE_ROWS {
+            unroll!(row in 0, 1, 2, 3 => {
                 totals[token][row] = lanes.fma(weights[row], input, totals[token][row]);
-            }
-        }
+            });
+        });
     }
     *sums = totals;
 }

@@ -2,7 +2,7 @@
 
 use super::activations::{BlockActivations, NaturalChunk, SplitChunk};
 use super::columns::ColumnsMut;
-use super::lanes::{BF16, F16, F32, Lanes, Spread, size_of_format};
+use super::lanes::{BF16, F16, F32, Lanes, Spread, padded, size_of_format, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
 use super::zero_points::{centred_zero_points, is_middle};
 
@@ -12,6 +12,17 @@ const TILE_ROWS: usize = 4;
 const TOKEN_BLOCK_BYTES: usize = 384 << 10;
 /// How far ahead weights are asked for when there is one token.
 const PREFETCH_BYTES: usize = 4096;
+
+/// `$body` for two neighbouring rows, as a pair of arrays.
+macro_rules! unroll_pair {
+    ($first:expr, $row:ident => $body:expr) => {{
+        let $row = $first;
+        let (a, b) = $body;
+        let $row = $first + 1;
+        let (c, d) = $body;
+        ([a, c], [b, d])
+    }};
+}
 
 /// What differs between 4-bit and 8-bit codes.
 trait Width<L: Lanes> {
@@ -118,51 +129,38 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
     out: &mut ColumnsMut<'_>,
 ) {
     let tokens = activations.tokens();
-    if tokens == 1 {
-        let tile_bytes = TILE_ROWS * matrix.row_bytes;
-        let ahead = PREFETCH_BYTES.div_ceil(tile_bytes) * TILE_ROWS;
-        let mut position = 0;
-        while position < rows.len() {
-            let first = position + ahead;
-            let next = if first + TILE_ROWS <= rows.len() { Some(tile_rows(rows, first)) } else { None };
-            let sums =
-                tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows(rows, position), activations, [0], next);
-            write(out.row_mut(0), position, sums[0]);
-            position += TILE_ROWS;
-        }
-        return;
-    }
     let token_bytes = size_of::<W::Chunk>() * matrix.shape.columns.div_ceil(W::CHUNK_COLUMNS);
-    let block = (TOKEN_BLOCK_BYTES / token_bytes).clamp(4, 64).next_multiple_of(4);
-    let mut start = 0;
-    while start < tokens {
-        let end = tokens.min(start + block);
-        let mut position = 0;
-        while position < rows.len() {
+    let token_block = (TOKEN_BLOCK_BYTES / token_bytes).clamp(4, 64).next_multiple_of(4);
+    let ahead = match rows {
+        Rows::Range { .. } => PREFETCH_BYTES.div_ceil(TILE_ROWS * matrix.row_bytes) * TILE_ROWS,
+        Rows::List(_) => 0,
+    };
+    for start in (0..tokens).step_by(token_block) {
+        let end = tokens.min(start + token_block);
+        for position in (0..rows.len()).step_by(TILE_ROWS) {
             let tile_rows = tile_rows(rows, position);
             let mut token = start;
-            while end - token > 2 {
-                // A group of three computes its last token twice.
-                let group = [token, token + 1, token + 2, (token + 3).min(end - 1)];
-                let sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, None);
-                for (token, sums) in group.into_iter().zip(sums) {
-                    write(out.row_mut(token), position, sums);
+            while token < end {
+                let mut sums = [[0.0; TILE_ROWS]; 4];
+                let count = (end - token).min(if L::WIDE { 4 } else { 2 });
+                if count == 1 {
+                    [sums[0]] =
+                        tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], ahead);
+                } else if count == 2 {
+                    let group = [token, token + 1];
+                    [sums[0], sums[1]] =
+                        tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, group, 0);
+                } else {
+                    // A group of three computes its last token twice.
+                    let group = [token, token + 1, token + 2, (token + 3).min(end - 1)];
+                    sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, 0);
                 }
-                token = end.min(token + 4);
-            }
-            if end - token == 2 {
-                let group = [token, token + 1];
-                let sums = tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, group, None);
-                for (token, sums) in group.into_iter().zip(sums) {
-                    write(out.row_mut(token), position, sums);
+                for sums in &sums[..count] {
+                    write(out.row_mut(token), position, *sums);
+                    token += 1;
                 }
-            } else if end - token == 1 {
-                let sums = tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], None);
-                write(out.row_mut(token), position, sums[0]);
             }
-            position += TILE_ROWS;
         }
-        start = end;
     }
 }
 
@@ -185,7 +183,7 @@ fn write(row: &mut [f32], position: usize, sums: [f32; TILE_ROWS]) {
     }
 }
 
-/// The products of four rows with `T` tokens.
+/// The products of four rows with `T` tokens. A single token asks for the weights `ahead` rows further on.
 #[inline(always)]
 fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     lanes: L,
@@ -193,7 +191,7 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     rows: [usize; TILE_ROWS],
     activations: &BlockActivations,
     tokens: [usize; T],
-    next: Option<[usize; TILE_ROWS]>,
+    ahead: usize,
 ) -> [[f32; TILE_ROWS]; T] {
     let size = size_of_format(FORMAT);
     let flip = matrix.shape.flip();
@@ -206,56 +204,77 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
 
     let codes = rows.map(|row| matrix.row_codes(row));
     let scales = rows.map(|row| matrix.row_scales(row));
-    let ahead = next.map(|next| next.map(|row| matrix.row_codes(row).as_ptr()));
     let chunks = tokens.map(|token| W::chunks(activations, token));
     let columns = matrix.shape.columns.div_ceil(W::CHUNK_COLUMNS);
     let whole = (matrix.row_bytes / 64).min(blocks / per_chunk * chunks_of_block).min(columns);
-    let codes_of = codes.map(|codes| &codes.as_chunks::<64>().0[..whole]);
-    let chunks_of = chunks.map(|chunks| &chunks[..whole]);
+    for row in 0..TILE_ROWS {
+        assert!(64 * whole <= codes[row].len(), "codes of a row");
+        assert!(whole.div_ceil(chunks_of_block) * per_chunk * size <= scales[row].len(), "scales of a row");
+    }
+    for chunks in chunks {
+        assert!(columns <= chunks.len(), "chunks of a token");
+    }
+    let codes_ahead = ahead * matrix.row_bytes;
+    if T == 1 && ahead > 0 {
+        for scales in scales {
+            let next = scales.as_ptr().wrapping_add(ahead * scales.len());
+            for line in (0..scales.len()).step_by(64) {
+                lanes.prefetch(next.wrapping_add(line));
+            }
+        }
+    }
 
     let mut sums = [[lanes.splat(0.0); TILE_ROWS]; T];
     let mut block = 0;
     let mut within = 0;
-    for index in 0..whole {
-        for row in 0..TILE_ROWS {
-            if T == 1
-                && let Some(ahead) = ahead
-            {
-                lanes.prefetch(ahead[row].wrapping_add(64 * index));
-            }
-            let weights = W::load(lanes, &codes_of[row][index], flip);
-            let scale = lanes.spread_scales::<FORMAT>(spread, &scales[row][block * size..]);
-            for token in 0..T {
-                let chunk = &chunks_of[token][index];
-                let product = W::dot(lanes, weights, chunk);
-                let scale = lanes.mul(scale, lanes.load(W::scales(chunk)));
-                sums[token][row] = lanes.fma(product, scale, sums[token][row]);
-            }
+    for index in 0..columns {
+        if T == 1 {
+            unroll!(row in 0, 1, 2, 3 =>
+                lanes.prefetch(codes[row].as_ptr().wrapping_add(64 * index + codes_ahead)));
         }
+        // Two rows at a time, so that weights, scales and sums fit the registers.
+        unroll!(first in 0, 2 => {
+            let (weights, weight_scales) = if index < whole {
+                unroll_pair!(first, row => {
+                    // SAFETY: `whole` chunks of codes and of scales lie inside each row, as asserted above.
+                    unsafe {
+                        (
+                            W::load(lanes, &*codes[row].as_ptr().add(64 * index).cast(), flip),
+                            lanes.spread_scales::<FORMAT>(spread, scales[row].as_ptr().add(block * size)),
+                        )
+                    }
+                })
+            } else {
+                unroll_pair!(first, row => {
+                    let last = padded::<32>(&scales[row][block * size..]);
+                    let codes = codes[row].get(64 * index..).unwrap_or(&[]);
+                    // SAFETY: 8 scales of 4 bytes at most, and no more in a chunk.
+                    let scale = unsafe { lanes.spread_scales::<FORMAT>(spread, last.as_ptr()) };
+                    (W::load_partial(lanes, codes, flip), scale)
+                })
+            };
+            unroll!(token in 0, 1, 2, 3 => if token < T {
+                // SAFETY: each token has at least `columns` chunks, as asserted above.
+                let chunk = unsafe { chunks[token].get_unchecked(index) };
+                let token_scales = lanes.load(W::scales(chunk));
+                unroll!(second in 0, 1 => {
+                    let row = first + second;
+                    let product = W::dot(lanes, weights[second], chunk);
+                    let scale = lanes.mul(weight_scales[second], token_scales);
+                    sums[token][row] = lanes.fma(product, scale, sums[token][row]);
+                });
+            });
+        });
         within += 1;
         if within == chunks_of_block {
             within = 0;
             block += per_chunk;
         }
     }
-    for index in whole..columns {
-        let block = index / chunks_of_block * per_chunk;
-        for row in 0..TILE_ROWS {
-            let weights = W::load_partial(lanes, codes[row].get(64 * index..).unwrap_or(&[]), flip);
-            let mut padded = [0; 32];
-            let rest = &scales[row][block * size..];
-            let count = rest.len().min(per_chunk * size);
-            padded[..count].copy_from_slice(&rest[..count]);
-            let scale = lanes.spread_scales::<FORMAT>(spread, &padded);
-            for token in 0..T {
-                let chunk = &chunks[token][index];
-                let product = W::dot(lanes, weights, chunk);
-                let scale = lanes.mul(scale, lanes.load(W::scales(chunk)));
-                sums[token][row] = lanes.fma(product, scale, sums[token][row]);
-            }
-        }
+    let mut totals = [[0.0; TILE_ROWS]; T];
+    for token in 0..T {
+        totals[token] = lanes.sum4(sums[token]);
     }
-    let mut totals = sums.map(|sums| lanes.sum4(sums));
 
     if !is_middle(matrix) {
         let corrections = correct::<L, FORMAT, T>(lanes, matrix, rows, activations, tokens);
@@ -314,5 +333,9 @@ fn correct<L: Lanes, const FORMAT: u8, const T: usize>(
         }
         block += 16;
     }
-    sums.map(|sums| lanes.sum4(sums))
+    let mut totals = [[0.0; TILE_ROWS]; T];
+    for token in 0..T {
+        totals[token] = lanes.sum4(sums[token]);
+    }
+    totals
 }

@@ -130,11 +130,24 @@ struct Kernels {
 row!(scalar, [], Scalar);
 
 /// Makes the proof that a row's instructions are there, inside a kernel of that row.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! proof {
     ($lanes:ty) => {
         // SAFETY: who calls a kernel of this row has made sure of its instructions.
         unsafe { <$lanes>::assume() }
+    };
+}
+
+/// A function that names the first feature that the CPU lacks.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! missing {
+    ($detected:ident: $($feature:tt)*) => {
+        || {
+            $(if !std::arch::$detected!($feature) {
+                return Some($feature);
+            })*
+            None
+        }
     };
 }
 
@@ -151,33 +164,49 @@ mod x86_64 {
     row!(avx_vnni, [#[target_feature(enable = "avxvnni,avx2,fma,f16c")]], proof!(Avx2<true>));
     row!(avx2, [#[target_feature(enable = "avx2,fma,f16c")]], proof!(Avx2<false>));
 
-    macro_rules! missing {
-        ($($feature:tt)*) => {
-            || {
-                $(if !is_x86_feature_detected!($feature) {
-                    return Some($feature);
-                })*
-                None
-            }
-        };
-    }
-
     pub(super) const AVX512VNNI: KernelTable = KernelTable {
         name: "avx512vnni",
-        missing: missing!("avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx2" "fma" "f16c"),
+        missing: missing!(is_x86_feature_detected: "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx2" "fma" "f16c"),
         kernels: avx512vnni::KERNELS,
     };
     pub(super) const AVX_VNNI: KernelTable = KernelTable {
         name: "avx-vnni",
-        missing: missing!("avxvnni" "avx2" "fma" "f16c"),
+        missing: missing!(is_x86_feature_detected: "avxvnni" "avx2" "fma" "f16c"),
         kernels: avx_vnni::KERNELS,
     };
-    pub(super) const AVX2: KernelTable =
-        KernelTable { name: "avx2", missing: missing!("avx2" "fma" "f16c"), kernels: avx2::KERNELS };
+    pub(super) const AVX2: KernelTable = KernelTable {
+        name: "avx2",
+        missing: missing!(is_x86_feature_detected: "avx2" "fma" "f16c"),
+        kernels: avx2::KERNELS,
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::*;
+    use crate::kernels::lanes::neon::Neon;
+
+    row!(neon_dotprod, [#[target_feature(enable = "neon,dotprod")]], proof!(Neon<true>));
+    row!(neon, [#[target_feature(enable = "neon")]], proof!(Neon<false>));
+
+    pub(super) const NEON_DOTPROD: KernelTable = KernelTable {
+        name: "neon-dotprod",
+        missing: missing!(is_aarch64_feature_detected: "neon" "dotprod"),
+        kernels: neon_dotprod::KERNELS,
+    };
+    pub(super) const NEON: KernelTable = KernelTable {
+        name: "neon",
+        missing: missing!(is_aarch64_feature_detected: "neon"),
+        kernels: neon::KERNELS,
+    };
 }
 
 /// Every row of this build, the best first.
 static ROWS: &[KernelTable] = &[
+    #[cfg(target_arch = "aarch64")]
+    aarch64::NEON_DOTPROD,
+    #[cfg(target_arch = "aarch64")]
+    aarch64::NEON,
     #[cfg(target_arch = "x86_64")]
     x86_64::AVX512VNNI,
     #[cfg(target_arch = "x86_64")]
@@ -511,6 +540,7 @@ impl KernelTable {
         assert_eq!(visible.len(), state.queries(), "masks");
         assert_eq!(queries.len(), state.queries() * state.head_dim(), "queries");
         assert!(keys.len() == length && values.len() == length, "a block of keys and values");
+        assert!(keys.is_like(&values), "precision of keys and values");
         call!(self.attend_block(queries, keys, values, visible, scale, state));
     }
 

@@ -300,9 +300,8 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: &[u8]) -> [__m256; 2] {
-        assert!(bytes.len() >= spread.count * size_of_format(FORMAT), "scales of a chunk");
-        let pointer = bytes.as_ptr();
+    unsafe fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: *const u8) -> [__m256; 2] {
+        let pointer = bytes;
         simd! {{
             let scales = if FORMAT == F32 {
                 match spread.count {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{F16, F32, Lanes, Spread, size_of_format};
+use super::{F16, F32, Lanes, Spread};
 use crate::kernels::activations::{NaturalChunk, SplitChunk};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA.
@@ -20,7 +20,6 @@ impl Avx512 {
 
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct LaneSpread {
-    count: usize,
     mask: u8,
     index: __m512i,
 }
@@ -250,20 +249,18 @@ impl Lanes for Avx512 {
             *index = (lane >> spread.shift) as i32;
         }
         LaneSpread {
-            count: spread.count,
             mask: low_bits(spread.count) as u8,
             index: simd!(_mm512_loadu_si512(index.as_ptr().cast())),
         }
     }
 
     #[inline(always)]
-    fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: &[u8]) -> __m512 {
-        assert!(bytes.len() >= spread.count * size_of_format(FORMAT), "scales of a chunk");
+    unsafe fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: *const u8) -> __m512 {
         simd! {{
             let scales = if FORMAT == F32 {
-                _mm256_maskz_loadu_ps(spread.mask, bytes.as_ptr().cast())
+                _mm256_maskz_loadu_ps(spread.mask, bytes.cast())
             } else {
-                let halves = _mm_maskz_loadu_epi16(spread.mask, bytes.as_ptr().cast());
+                let halves = _mm_maskz_loadu_epi16(spread.mask, bytes.cast());
                 if FORMAT == F16 {
                     _mm256_cvtph_ps(halves)
                 } else {

@@ -8,6 +8,8 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod scalar;
 
 use super::activations::{NaturalChunk, SplitChunk};
@@ -90,11 +92,11 @@ pub(super) trait Lanes: Copy {
     /// The sums (w - 128) * q of each lane of `chunk`.
     fn dot_bytes(self, weights: Self::Bytes, chunk: &NaturalChunk) -> Self::Float;
     fn spread(self, spread: Spread) -> Self::Spread;
-    /// Loads the scales of a whole chunk from the start of `bytes`.
+    /// Loads the scales of a chunk.
     ///
-    /// # Panics
-    /// When `bytes` is too short.
-    fn spread_scales<const FORMAT: u8>(self, spread: Self::Spread, bytes: &[u8]) -> Self::Float;
+    /// # Safety
+    /// The scales of `spread`, in `FORMAT`, can be read from `bytes` on.
+    unsafe fn spread_scales<const FORMAT: u8>(self, spread: Self::Spread, bytes: *const u8) -> Self::Float;
 
     /// Asks for the cache line at `address`, which may be any.
     fn prefetch(self, address: *const u8);
@@ -171,6 +173,14 @@ pub(super) trait Lanes: Copy {
         if FORMAT == F16 { self.load_f16(whole) } else { self.load_bf16(whole) }
     }
 }
+
+/// The array of `$body` for each `$index`. A loop may be kept as one, and its accumulators in memory.
+macro_rules! unroll {
+    ($index:ident in $($value:literal),+ => $body:expr) => {
+        [$({ let $index = $value; $body }),+]
+    };
+}
+pub(super) use unroll;
 
 /// The first `N` of `bytes`, with zeros when there are fewer.
 #[inline(always)]

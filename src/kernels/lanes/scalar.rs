@@ -1,4 +1,6 @@
 //! Plain Rust, for CPUs without a row of their own.
+//!
+//! Operations are calls: inlined, they would make the kernels many times as large and hardly faster.
 
 use half::{bf16, f16};
 
@@ -10,7 +12,7 @@ pub(in crate::kernels) struct Scalar;
 
 macro_rules! map {
     ($($name:ident($($input:ident),+) => $value:expr;)+) => {$(
-        #[inline(always)]
+        #[inline(never)]
         fn $name(self, $($input: [f32; 16]),+) -> [f32; 16] {
             let mut lanes = [0.0; 16];
             for (lane, value) in lanes.iter_mut().enumerate() {
@@ -29,22 +31,22 @@ impl Lanes for Scalar {
     type Spread = Spread;
     const WIDE: bool = false;
 
-    #[inline(always)]
+    #[inline(never)]
     fn splat(self, value: f32) -> [f32; 16] {
         [value; 16]
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load(self, values: &[f32; 16]) -> [f32; 16] {
         *values
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn store(self, values: [f32; 16], to: &mut [f32; 16]) {
         *to = values;
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load_f16(self, bytes: &[u8; 32]) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
@@ -53,7 +55,7 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load_bf16(self, bytes: &[u8; 32]) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
@@ -62,14 +64,14 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn store_f16(self, values: [f32; 16], to: &mut [u8; 32]) {
         for (to, value) in to.as_chunks_mut().0.iter_mut().zip(values) {
             *to = f16::from_f32(value).to_le_bytes();
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn nibbles_to_floats(self, nibbles: u64) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
@@ -78,7 +80,7 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn bytes_to_floats(self, bytes: &[u8; 16]) -> [f32; 16] {
         bytes.map(f32::from)
     }
@@ -98,7 +100,7 @@ impl Lanes for Scalar {
         select_greater(a, b, x, y) => if a > b { x } else { y };
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn select(self, bits: u16, x: [f32; 16], y: [f32; 16]) -> [f32; 16] {
         let mut lanes = y;
         for (lane, value) in lanes.iter_mut().enumerate() {
@@ -109,17 +111,17 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn to_bytes(self, values: [f32; 16]) -> [i8; 16] {
         values.map(|value| value as i8)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
         (bytes.map(|byte| (byte ^ flip) & 15), bytes.map(|byte| (byte ^ flip) >> 4))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
@@ -133,12 +135,12 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> [u8; 64] {
         bytes.map(|byte| byte ^ flip)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn dot_bytes(self, weights: [u8; 64], chunk: &NaturalChunk) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
@@ -151,14 +153,16 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn spread(self, spread: Spread) -> Spread {
         spread
     }
 
-    #[inline(always)]
-    fn spread_scales<const FORMAT: u8>(self, spread: Spread, bytes: &[u8]) -> [f32; 16] {
-        let scales = self.load_floats::<FORMAT>(&bytes[..spread.count * size_of_format(FORMAT)]);
+    #[inline(never)]
+    unsafe fn spread_scales<const FORMAT: u8>(self, spread: Spread, bytes: *const u8) -> [f32; 16] {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes, spread.count * size_of_format(FORMAT)) };
+        let scales = self.load_floats::<FORMAT>(bytes);
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
             *value = scales[lane >> spread.shift];
@@ -166,6 +170,6 @@ impl Lanes for Scalar {
         lanes
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn prefetch(self, _address: *const u8) {}
 }

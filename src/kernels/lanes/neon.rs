@@ -1,0 +1,389 @@
+//! NEON, with or without the dot product instructions of Armv8.2: 16 lanes are four registers.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::{BF16, F32, Lanes, Spread};
+use crate::kernels::activations::{NaturalChunk, SplitChunk};
+
+/// Proof that the CPU has NEON, and the dot product if `DOT`.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Neon<const DOT: bool>(());
+
+impl<const DOT: bool> Neon<DOT> {
+    /// # Safety
+    /// The CPU must have the instructions.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+macro_rules! simd {
+    ($body:expr) => {
+        // SAFETY: the existence of a `Neon` proves that the CPU has the instructions, and what is loaded or stored
+        // lies inside the references or slices given.
+        unsafe { $body }
+    };
+}
+
+/// Defines operations on 16 lanes by those on 4.
+macro_rules! quarters {
+    ($($name:ident($($input:ident),+) => $value:expr;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($input: [float32x4_t; 4]),+) -> [float32x4_t; 4] {
+            simd! {[
+                { $(let $input = $input[0];)+ $value },
+                { $(let $input = $input[1];)+ $value },
+                { $(let $input = $input[2];)+ $value },
+                { $(let $input = $input[3];)+ $value },
+            ]}
+        }
+    )+};
+}
+
+impl<const DOT: bool> Neon<DOT> {
+    /// 4 f16 as f32.
+    #[inline(always)]
+    fn widen(self, halves: uint16x4_t) -> float32x4_t {
+        let floats;
+        // SAFETY: FCVTL reads and writes registers only, and every CPU with NEON has it. There is no stable intrinsic for it
+        // in the oldest compiler that this crate supports.
+        unsafe {
+            asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) floats, in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        floats
+    }
+
+    /// 4 f32 as f16, to nearest even.
+    #[inline(always)]
+    fn narrow(self, floats: float32x4_t) -> uint16x4_t {
+        let halves;
+        // SAFETY: as in `widen`.
+        unsafe {
+            asm!("fcvtn {0:v}.4h, {1:v}.4s", out(vreg) halves, in(vreg) floats,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        halves
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, halves: uint16x4_t) -> float32x4_t {
+        simd!(vreinterpretq_f32_u32(vshll_n_u16::<16>(halves)))
+    }
+
+    /// Adds the products of four neighbouring bytes to each lane.
+    #[inline(always)]
+    fn dot(self, mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        // SAFETY: SDOT reads and writes registers only, and a `Neon<true>` proves that the CPU has it; the intrinsic is not
+        // stable.
+        unsafe {
+            asm!(".arch_extension dotprod", "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                inout(vreg) sum, in(vreg) a, in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        sum
+    }
+
+    /// 16 bytes as f32.
+    #[inline(always)]
+    fn floats(self, bytes: uint8x16_t) -> [float32x4_t; 4] {
+        simd! {{
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+            [
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+                vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+                vcvtq_f32_u32(vmovl_u16(vget_high_u16(high))),
+            ]
+        }}
+    }
+}
+
+impl<const DOT: bool> Lanes for Neon<DOT> {
+    type Float = [float32x4_t; 4];
+    type Nibbles = ([int8x16_t; 4], [int8x16_t; 4]);
+    type Bytes = [int8x16_t; 4];
+    type Spread = Spread;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [float32x4_t; 4] {
+        simd!([vdupq_n_f32(value); 4])
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; 16]) -> [float32x4_t; 4] {
+        let pointer = values.as_ptr();
+        simd!([
+            vld1q_f32(pointer),
+            vld1q_f32(pointer.add(4)),
+            vld1q_f32(pointer.add(8)),
+            vld1q_f32(pointer.add(12))
+        ])
+    }
+
+    #[inline(always)]
+    fn store(self, values: [float32x4_t; 4], to: &mut [f32; 16]) {
+        for (quarter, to) in values.into_iter().zip(to.as_chunks_mut::<4>().0) {
+            simd!(vst1q_f32(to.as_mut_ptr(), quarter));
+        }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, bytes: &[u8; 32]) -> [float32x4_t; 4] {
+        let mut lanes = self.splat(0.0);
+        for quarter in 0..4 {
+            let halves = simd!(vreinterpret_u16_u8(vld1_u8(bytes.as_ptr().add(8 * quarter))));
+            lanes[quarter] = self.widen(halves);
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, bytes: &[u8; 32]) -> [float32x4_t; 4] {
+        let mut lanes = self.splat(0.0);
+        for quarter in 0..4 {
+            let halves = simd!(vreinterpret_u16_u8(vld1_u8(bytes.as_ptr().add(8 * quarter))));
+            lanes[quarter] = self.widen_bf16(halves);
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store_f16(self, values: [float32x4_t; 4], to: &mut [u8; 32]) {
+        for quarter in 0..4 {
+            let halves = self.narrow(values[quarter]);
+            simd!(vst1_u8(to.as_mut_ptr().add(8 * quarter), vreinterpret_u8_u16(halves)));
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_to_floats(self, nibbles: u64) -> [float32x4_t; 4] {
+        let bytes = simd! {{
+            let bytes = vcreate_u8(nibbles);
+            let (even, odd) = (vand_u8(bytes, vdup_n_u8(15)), vshr_n_u8::<4>(bytes));
+            vcombine_u8(vzip1_u8(even, odd), vzip2_u8(even, odd))
+        }};
+        self.floats(bytes)
+    }
+
+    #[inline(always)]
+    fn bytes_to_floats(self, bytes: &[u8; 16]) -> [float32x4_t; 4] {
+        self.floats(simd!(vld1q_u8(bytes.as_ptr())))
+    }
+
+    quarters! {
+        add(a, b) => vaddq_f32(a, b);
+        sub(a, b) => vsubq_f32(a, b);
+        mul(a, b) => vmulq_f32(a, b);
+        div(a, b) => vdivq_f32(a, b);
+        fma(a, b, c) => vfmaq_f32(c, a, b);
+        max(a, b) => vbslq_f32(vcgtq_f32(a, b), a, b);
+        min(a, b) => vbslq_f32(vcltq_f32(a, b), a, b);
+        abs(a) => vabsq_f32(a);
+        max_magnitude(a, b) => {
+            let (a, b) = (vreinterpretq_u32_f32(vabsq_f32(a)), vreinterpretq_u32_f32(vabsq_f32(b)));
+            vreinterpretq_f32_u32(vmaxq_u32(a, b))
+        };
+        round(a) => vrndnq_f32(a);
+        power_of_two(a) => {
+            let biased = vaddq_s32(vcvtnq_s32_f32(a), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+        };
+        select_greater(a, b, x, y) => vbslq_f32(vcgtq_f32(a, b), x, y);
+    }
+
+    #[inline(always)]
+    fn select(self, bits: u16, x: [float32x4_t; 4], y: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        let mut lanes = y;
+        for quarter in 0..4 {
+            let bits = u32::from(bits) >> (4 * quarter);
+            lanes[quarter] = simd! {{
+                let mask = vtstq_u32(vdupq_n_u32(bits), vld1q_u32([1, 2, 4, 8].as_ptr()));
+                vbslq_f32(mask, x[quarter], y[quarter])
+            }};
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn to_bytes(self, values: [float32x4_t; 4]) -> [i8; 16] {
+        let mut bytes = [0; 16];
+        simd! {{
+            let low = vcombine_s16(
+                vqmovn_s32(vcvtnq_s32_f32(values[0])),
+                vqmovn_s32(vcvtnq_s32_f32(values[1])),
+            );
+            let high = vcombine_s16(
+                vqmovn_s32(vcvtnq_s32_f32(values[2])),
+                vqmovn_s32(vcvtnq_s32_f32(values[3])),
+            );
+            vst1q_s8(bytes.as_mut_ptr(), vcombine_s8(vqmovn_s16(low), vqmovn_s16(high)));
+        }}
+        bytes
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
+        simd! {{
+            let mut even = [vdupq_n_s8(0); 4];
+            let mut odd = even;
+            for quarter in 0..4 {
+                let bytes = veorq_u8(vld1q_u8(bytes.as_ptr().add(16 * quarter)), vdupq_n_u8(flip));
+                even[quarter] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+                odd[quarter] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
+            }
+            (even, odd)
+        }}
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [float32x4_t; 4] {
+        let mut lanes = self.splat(0.0);
+        for quarter in 0..4 {
+            lanes[quarter] = simd! {{
+                let offset = vld1q_s32(chunk.offsets.as_ptr().add(4 * quarter));
+                let even_codes = vld1q_s8(chunk.even.as_ptr().add(16 * quarter));
+                let odd_codes = vld1q_s8(chunk.odd.as_ptr().add(16 * quarter));
+                let sum = if DOT {
+                    self.dot(self.dot(offset, even[quarter], even_codes), odd[quarter], odd_codes)
+                } else {
+                    // At most 2 * 15 * 127 in 16 bits.
+                    let low = vmull_s8(vget_low_s8(even[quarter]), vget_low_s8(even_codes));
+                    let low = vmlal_s8(low, vget_low_s8(odd[quarter]), vget_low_s8(odd_codes));
+                    let high = vmull_high_s8(even[quarter], even_codes);
+                    let high = vmlal_high_s8(high, odd[quarter], odd_codes);
+                    vaddq_s32(offset, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
+                };
+                vcvtq_f32_s32(sum)
+            }};
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> Self::Bytes {
+        simd! {{
+            // Signed, so that no offset is needed.
+            let flip = vdupq_n_u8(flip ^ 0x80);
+            let mut codes = [vdupq_n_s8(0); 4];
+            for quarter in 0..4 {
+                let bytes = vld1q_u8(bytes.as_ptr().add(16 * quarter));
+                codes[quarter] = vreinterpretq_s8_u8(veorq_u8(bytes, flip));
+            }
+            codes
+        }}
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, weights: Self::Bytes, chunk: &NaturalChunk) -> [float32x4_t; 4] {
+        let mut lanes = self.splat(0.0);
+        for quarter in 0..4 {
+            lanes[quarter] = simd! {{
+                let codes = vld1q_s8(chunk.codes.as_ptr().add(16 * quarter));
+                let sum = if DOT {
+                    self.dot(vdupq_n_s32(0), weights[quarter], codes)
+                } else {
+                    let low = vmull_s8(vget_low_s8(weights[quarter]), vget_low_s8(codes));
+                    let high = vmull_high_s8(weights[quarter], codes);
+                    vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
+                };
+                vcvtq_f32_s32(sum)
+            }};
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn spread(self, spread: Spread) -> Spread {
+        spread
+    }
+
+    #[inline(always)]
+    unsafe fn spread_scales<const FORMAT: u8>(self, spread: Spread, bytes: *const u8) -> [float32x4_t; 4] {
+        let (low, high) = if FORMAT == F32 {
+            let pointer: *const f32 = bytes.cast();
+            // SAFETY: the caller's promise.
+            unsafe {
+                match spread.count {
+                    1 => return self.splat(pointer.read_unaligned()),
+                    2 => {
+                        let pair = vld1_f32(pointer);
+                        (vcombine_f32(pair, pair), vdupq_n_f32(0.0))
+                    }
+                    4 => (vld1q_f32(pointer), vdupq_n_f32(0.0)),
+                    _ => (vld1q_f32(pointer), vld1q_f32(pointer.add(4))),
+                }
+            }
+        } else {
+            // SAFETY: the caller's promise.
+            let halves = unsafe {
+                let (low, high) = match spread.count {
+                    1 => (u64::from(bytes.cast::<u16>().read_unaligned()), 0),
+                    2 => (u64::from(bytes.cast::<u32>().read_unaligned()), 0),
+                    4 => (bytes.cast::<u64>().read_unaligned(), 0),
+                    _ => (bytes.cast::<u64>().read_unaligned(), bytes.add(8).cast::<u64>().read_unaligned()),
+                };
+                [vcreate_u16(low), vcreate_u16(high)]
+            };
+            if FORMAT == BF16 {
+                (self.widen_bf16(halves[0]), self.widen_bf16(halves[1]))
+            } else {
+                (self.widen(halves[0]), self.widen(halves[1]))
+            }
+        };
+        simd! {
+            match spread.count {
+                1 => [vdupq_laneq_f32::<0>(low); 4],
+                2 => {
+                    let (first, second) = (vdupq_laneq_f32::<0>(low), vdupq_laneq_f32::<1>(low));
+                    [first, first, second, second]
+                }
+                4 => [
+                    vdupq_laneq_f32::<0>(low),
+                    vdupq_laneq_f32::<1>(low),
+                    vdupq_laneq_f32::<2>(low),
+                    vdupq_laneq_f32::<3>(low),
+                ],
+                _ => [
+                    vzip1q_f32(low, low),
+                    vzip2q_f32(low, low),
+                    vzip1q_f32(high, high),
+                    vzip2q_f32(high, high),
+                ],
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // SAFETY: PRFM is a hint and may name any address.
+        unsafe {
+            asm!("prfm pldl1keep, [{0}]", in(reg) address, options(readonly, nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
+    fn sum4(self, values: [[float32x4_t; 4]; 4]) -> [f32; 4] {
+        let mut totals = [0.0; 4];
+        simd! {{
+            let mut quarters = [vdupq_n_f32(0.0); 4];
+            for (quarter, value) in quarters.iter_mut().zip(values) {
+                *quarter = vaddq_f32(vaddq_f32(value[0], value[2]), vaddq_f32(value[1], value[3]));
+            }
+            // Columns of the transposed quarters are lanes 0 to 3 of the four sums.
+            let [a, b, c, d] = quarters;
+            let (even_ab, odd_ab) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
+            let (even_cd, odd_cd) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
+            let lanes_0 = vcombine_f32(vget_low_f32(even_ab), vget_low_f32(even_cd));
+            let lanes_1 = vcombine_f32(vget_low_f32(odd_ab), vget_low_f32(odd_cd));
+            let lanes_2 = vcombine_f32(vget_high_f32(even_ab), vget_high_f32(even_cd));
+            let lanes_3 = vcombine_f32(vget_high_f32(odd_ab), vget_high_f32(odd_cd));
+            let sum = vaddq_f32(vaddq_f32(lanes_0, lanes_2), vaddq_f32(lanes_1, lanes_3));
+            vst1q_f32(totals.as_mut_ptr(), sum);
+        }}
+        totals
+    }
+}
