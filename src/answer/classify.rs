@@ -8,7 +8,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::{LogSoftmax, exp, ln};
 use crate::session::sequence::only_row;
 use crate::session::{CancelToken, Prompt, Session, Statistics};
-use crate::text::SpecialTokens;
 
 /// How a label's tokens are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -183,11 +182,10 @@ impl Session {
     fn continuations(&self, prompt: &Prompt, labels: &[&str]) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
         check_labels(labels)?;
         let mut context = self.prompt_tokens(prompt)?;
-        let tokenizer = &self.text.tokenizer;
         let mut continuations = Vec::with_capacity(labels.len());
         if let Prompt::Raw(text) = prompt {
             for label in labels {
-                let joint = tokenizer.encode(&format!("{text}{label}"), SpecialTokens::Add)?;
+                let joint = self.text.raw_tokens(&format!("{text}{label}"))?;
                 let common = context.iter().zip(&joint).take_while(|(a, b)| a == b).count();
                 context.truncate(common);
                 continuations.push(joint);
@@ -201,7 +199,7 @@ impl Session {
             }
         } else {
             for label in labels {
-                continuations.push(tokenizer.encode_plain(label)?);
+                continuations.push(self.text.tokenizer().encode_plain(label)?);
             }
         }
         for (label, continuation) in labels.iter().zip(&continuations) {
@@ -301,7 +299,7 @@ impl Scorer {
                 let mut ends = Vec::new();
                 if trie.nodes.iter().any(Node::is_inner_label) {
                     ends.extend(
-                        session.text.stop_tokens.iter().filter(|id| session.check_known(&[**id]).is_ok()),
+                        session.text.stop_ids().iter().filter(|id| session.check_known(&[**id]).is_ok()),
                     );
                     ends.sort_unstable();
                     ends.dedup();

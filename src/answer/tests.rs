@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::{Classification, ClassifyOptions, LabelScore};
 use crate::ErrorKind;
 use crate::session::fake::{FakeEngine, shared};
-use crate::session::fake_text::{END, SPACE_YES, TOKENS, text_model};
+use crate::session::fake_text::{END, SPACE_YES, TOKENS, text, text_without_template};
 use crate::session::{CancelToken, GenerateOptions, Prompt, Session, SessionOptions};
 use crate::text::Message;
 
 fn session(engine: FakeEngine) -> (Arc<FakeEngine>, Session) {
     let (engine, shared) = shared(engine);
     let options = SessionOptions { prefill_chunk: 8, ..SessionOptions::default() };
-    (engine, Session::new(shared, text_model(), options).unwrap())
+    (engine, Session::new(shared, text(), options).unwrap())
 }
 
 fn joint(session: &mut Session, prompt: impl Into<Prompt>, labels: &[&str]) -> Classification {
@@ -203,8 +203,8 @@ fn chat_and_token_prompts_take_labels_as_they_are() {
 #[test]
 fn special_tokens_in_labels_are_plain_text() {
     let (engine, mut session) = session(FakeEngine::default());
-    let labels = [bytes("<|end|>"), bytes("b")];
-    let classification = joint(&mut session, &[97_u32][..], &["<|end|>", "b"]);
+    let labels = [bytes("<end>"), bytes("b")];
+    let classification = joint(&mut session, &[97_u32][..], &["<end>", "b"]);
     assert_scores(&engine, &[97], &labels, LabelScore::Joint, &classification);
 }
 
@@ -256,9 +256,8 @@ fn bad_labels_and_prompts_are_refused() {
 #[test]
 fn inner_labels_need_a_stop_token_when_only_labels_count() {
     let (_, engine) = shared(FakeEngine::default());
-    let mut text = Arc::into_inner(text_model()).unwrap();
-    text.stop_tokens.clear();
-    let mut session = Session::new(engine, Arc::new(text), SessionOptions::default()).unwrap();
+    let text = Arc::new(text_without_template(&[]));
+    let mut session = Session::new(engine, text, SessionOptions::default()).unwrap();
     let error = session.classify_with("a", &["x", "xy"], &among_labels()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     session.classify_with("a", &["xz", "xy"], &among_labels()).unwrap();

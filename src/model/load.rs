@@ -12,7 +12,8 @@ use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Accuracy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
-use crate::session::{Session, SessionOptions, TextModel};
+use crate::session::{Session, SessionOptions};
+use crate::text::Text;
 
 /// Context of a directory whose configuration does not tell.
 const UNSTATED_CONTEXT: usize = 4096;
@@ -59,7 +60,7 @@ pub struct Model {
 struct Inner {
     directory: ModelDirectory,
     engine: Arc<CpuEngine>,
-    text: Arc<TextModel>,
+    text: Arc<Text>,
     estimate: MemoryEstimate,
     tables: u64,
     operators: BTreeMap<String, usize>,
@@ -115,7 +116,7 @@ impl Model {
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let parts = Parts::open(path.as_ref(), options)?;
         let estimate = parts.estimate(1024, options)?;
-        let text = Arc::new(super::text::text_model(&parts.directory)?);
+        let text = Arc::new(super::text::load(&parts.directory)?);
         let memory_budget =
             options.memory_budget.or_else(|| memory::available_memory().map(|bytes| bytes / 4 * 3));
         let tables = memory::table_bytes(&parts.program);
@@ -162,7 +163,7 @@ impl Model {
 
     /// Tokenizer, chat template and stop tokens.
     #[must_use]
-    pub fn text(&self) -> &Arc<TextModel> {
+    pub fn text(&self) -> &Arc<Text> {
         &self.inner.text
     }
 

@@ -1,17 +1,32 @@
 //! The text side of a model directory.
 
-use super::ModelDirectory;
+use serde_json::{Value, json};
+
+use super::{ModelDirectory, PromptTemplates};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::TextModel;
-use crate::text::Tokenizer;
+use crate::text::{Text, TextFiles};
 
 /// Loads tokenizer, chat template and stop tokens.
-pub(super) fn text_model(directory: &ModelDirectory) -> Result<TextModel> {
+pub(super) fn load(directory: &ModelDirectory) -> Result<Text> {
     let files = directory.text_files();
-    let tokenizer = files.tokenizer.as_deref().ok_or_else(|| {
+    let tokenizer_json = files.tokenizer.as_deref().ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "the directory has no tokenizer.json").with_file(directory.path())
     })?;
-    let tokenizer = Tokenizer::load(tokenizer, files.tokenizer_config.as_deref())?;
-    let stop_tokens = directory.config().eos_token_ids.clone();
-    Ok(TextModel { tokenizer, chat: None, stop_tokens })
+    let config = directory.config();
+    let prompt_templates = config.prompt_templates.as_ref().map(to_json);
+    Text::load(&TextFiles {
+        tokenizer_json,
+        tokenizer_config: files.tokenizer_config.as_deref(),
+        chat_template_jinja: files.chat_template.as_deref(),
+        chat_template_json: files.chat_template_json.as_deref(),
+        prompt_templates: prompt_templates.as_ref(),
+        model_type: config.model_type.as_deref(),
+        bos_token_id: config.bos_token_id,
+        eos_token_ids: &config.eos_token_ids,
+    })
+}
+
+fn to_json(templates: &PromptTemplates) -> Value {
+    let PromptTemplates { system, user, assistant, prompt } = templates;
+    json!({"system": system, "user": user, "assistant": assistant, "prompt": prompt})
 }

@@ -1,18 +1,17 @@
 //! An answer's text as its tokens come in.
 
-use super::stop_strings::StopStrings;
-use crate::text::StreamDecoder;
+use crate::text::{StopMatcher, StreamDecoder};
 
 /// Decodes tokens and holds back what may be the beginning of a stop string.
 pub(super) struct AnswerText {
     decoder: StreamDecoder,
-    stops: StopStrings,
+    stops: StopMatcher,
     text: String,
     taken: usize,
 }
 
 impl AnswerText {
-    pub(super) fn new(decoder: StreamDecoder, stops: StopStrings) -> Self {
+    pub(super) fn new(decoder: StreamDecoder, stops: StopMatcher) -> Self {
         Self { decoder, stops, text: String::new(), taken: 0 }
     }
 
@@ -33,9 +32,8 @@ impl AnswerText {
     }
 
     fn match_stops(&mut self, piece: &str) -> bool {
-        let (certain, stopped) = self.stops.push(piece);
-        self.text.push_str(&certain);
-        stopped
+        self.text.push_str(&self.stops.push(piece));
+        self.stops.matched().is_some()
     }
 
     /// The text since the last call, if there is any.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{ChatFormat, TextModel};
-use crate::error::Result;
-use crate::text::{Message, SpecialTokens, Tokenizer};
+use crate::text::{ChatTemplate, TemplateTokens, Text, TextFiles};
 
 /// The token that ends an answer.
 pub(crate) const END: u32 = 256;
@@ -18,10 +16,17 @@ pub(crate) const SPACE_YES: u32 = 263;
 pub(crate) const TOKENS: usize = 264;
 
 /// Token `n` is the byte `n` up to 255, then: end, user, assistant, system, begin of text, `ye`, `yes`, ` yes`.
-pub(crate) fn text_model() -> Arc<TextModel> {
+pub(crate) fn text() -> Arc<Text> {
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}<assistant>";
+    let template = ChatTemplate::from_source(template, TemplateTokens::default()).unwrap();
+    Arc::new(text_without_template(&[END]).with_chat_template(template).unwrap())
+}
+
+/// The same without a chat template, and with these stop tokens.
+pub(crate) fn text_without_template(stop_tokens: &[u32]) -> Text {
     let mut vocabulary: serde_json::Map<String, serde_json::Value> =
         (0..=255_u8).map(|byte| (character(byte).to_string(), json!(byte))).collect();
-    let special = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|begin|>"];
+    let special = ["<end>", "<user>", "<assistant>", "<system>", "<begin>"];
     let mut added = Vec::new();
     for (id, name) in (256..).zip(special) {
         vocabulary.insert(name.to_owned(), json!(id));
@@ -41,9 +46,9 @@ pub(crate) fn text_model() -> Arc<TextModel> {
         },
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<|begin|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "single": [{"SpecialToken": {"id": "<begin>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<|begin|>": {"id": "<|begin|>", "ids": [260], "tokens": ["<|begin|>"]}},
+            "special_tokens": {"<begin>": {"id": "<begin>", "ids": [260], "tokens": ["<begin>"]}},
         },
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
         "model": {
@@ -53,21 +58,10 @@ pub(crate) fn text_model() -> Arc<TextModel> {
             "merges": ["y e", "ye s", "Ġ yes"],
         },
     });
-    Arc::new(TextModel {
-        tokenizer: Tokenizer::from_bytes(tokenizer.to_string().as_bytes(), None).unwrap(),
-        chat: Some(Box::new(FakeChat)),
-        stop_tokens: vec![END],
-    })
-}
-
-/// Messages between special tokens.
-struct FakeChat;
-
-impl ChatFormat for FakeChat {
-    fn tokens(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-        let turns = messages.iter().map(|message| format!("<|{}|>{}<|end|>", message.role, message.content));
-        tokenizer.encode(&(turns.collect::<String>() + "<|assistant|>"), SpecialTokens::None)
-    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tokenizer.json");
+    std::fs::write(&file, tokenizer.to_string()).unwrap();
+    Text::load(&TextFiles { eos_token_ids: stop_tokens, ..TextFiles::new(&file) }).unwrap()
 }
 
 /// The character that stands for `byte` in byte-level vocabularies (GPT-2's `bytes_to_unicode`).
@@ -82,11 +76,13 @@ fn character(byte: u8) -> char {
 
 #[test]
 fn tokens_are_bytes_and_the_merged_ones() {
-    let tokenizer = &text_model().tokenizer;
+    let text = text();
+    let tokenizer = text.tokenizer();
     assert_eq!(tokenizer.vocabulary_size(), TOKENS);
-    let encode = |text| tokenizer.encode(text, crate::text::SpecialTokens::None).unwrap();
+    let encode = |text: &str| tokenizer.encode(text, crate::text::SpecialTokens::None).unwrap();
     assert_eq!(encode("aé\n"), [97, 0xC3, 0xA9, 10]);
-    assert_eq!(encode("<|assistant|>a yes"), [ASSISTANT, 97, SPACE_YES]);
+    assert_eq!(encode("<assistant>a yes"), [ASSISTANT, 97, SPACE_YES]);
     let all: Vec<u32> = (0..TOKENS as u32).collect();
     assert!(all.iter().all(|&id| tokenizer.has_token(id)));
+    assert_eq!(text.stop_ids(), [END]);
 }

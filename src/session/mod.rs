@@ -18,9 +18,7 @@ pub(crate) mod sequence;
 #[expect(clippy::module_inception, reason = "the module's main type")]
 mod session;
 mod statistics;
-mod stop_strings;
 mod stream;
-mod text_model;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -38,4 +36,3 @@ pub use prompt::Prompt;
 pub use session::Session;
 pub use statistics::Statistics;
 pub use stream::Stream;
-pub use text_model::{ChatFormat, TextModel};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::SamplingOptions;
+use crate::text::RenderOptions;
 
 /// Options of a [`Session`](super::Session).
 ///
@@ -24,13 +25,21 @@ pub struct SessionOptions {
     pub prefill_chunk: usize,
     /// The system message with which [`chat`](super::Session::chat) begins; `None` for none.
     pub system: Option<String>,
+    /// What chat prompts are made with besides the messages: date, tools, variables of the template.
+    pub render: RenderOptions,
     /// How tokens are chosen where an answer's own options do not say.
     pub sampling: SamplingOptions,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { context: None, prefill_chunk: 512, system: None, sampling: SamplingOptions::default() }
+        Self {
+            context: None,
+            prefill_chunk: 512,
+            system: None,
+            render: RenderOptions::default(),
+            sampling: SamplingOptions::default(),
+        }
     }
 }
 

@@ -6,15 +6,14 @@ use std::time::Instant;
 use super::answer_text::AnswerText;
 use super::generate::Setup;
 use super::sequence::Sequence;
-use super::stop_strings::StopStrings;
 use super::{
     Answer, CancelToken, Control, Event, GenerateOptions, Generation, Outcome, Prompt, SessionOptions,
-    Statistics, Stream, TextModel,
+    Statistics, Stream,
 };
 use crate::engine::{Engine, RunControl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::Sampler;
-use crate::text::{Message, Role, SpecialTokens};
+use crate::text::{Message, Role, StopMatcher, Text};
 
 /// A conversation with a model: its KV cache and its history.
 ///
@@ -24,7 +23,7 @@ use crate::text::{Message, Role, SpecialTokens};
 /// ```no_run
 /// use edgeslm::session::{Event, GenerateOptions, Session, SessionOptions};
 /// # use std::sync::Arc;
-/// # fn example(engine: Arc<dyn edgeslm::engine::Engine>, text: Arc<edgeslm::session::TextModel>) -> edgeslm::Result<()> {
+/// # fn example(engine: Arc<dyn edgeslm::engine::Engine>, text: Arc<edgeslm::text::Text>) -> edgeslm::Result<()> {
 /// let mut session = Session::new(engine, text, SessionOptions::default())?;
 /// for event in session.chat("Is the door open?", &GenerateOptions::default())? {
 ///     if let Event::Text(text) = event? {
@@ -36,7 +35,7 @@ use crate::text::{Message, Role, SpecialTokens};
 /// ```
 pub struct Session {
     pub(crate) sequence: Sequence,
-    pub(crate) text: Arc<TextModel>,
+    pub(crate) text: Arc<Text>,
     options: SessionOptions,
     pub(super) history: Vec<Message>,
     cancel: CancelToken,
@@ -48,7 +47,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an option out of its range.
-    pub fn new(engine: Arc<dyn Engine>, text: Arc<TextModel>, options: SessionOptions) -> Result<Self> {
+    pub fn new(engine: Arc<dyn Engine>, text: Arc<Text>, options: SessionOptions) -> Result<Self> {
         options.validate()?;
         let mut session = Self {
             sequence: Sequence::new(engine),
@@ -146,7 +145,7 @@ impl Session {
         let vocabulary = self.vocabulary();
         let mut stop_tokens = options.stop_tokens.clone();
         if !options.ignore_stop_tokens {
-            stop_tokens.extend_from_slice(&self.text.stop_tokens);
+            stop_tokens.extend_from_slice(self.text.stop_ids());
         }
         let sampling = options.sampling.as_ref().unwrap_or(&self.options.sampling);
         let setup = Setup {
@@ -156,7 +155,10 @@ impl Session {
             stop_tokens,
             sampler: Sampler::new(sampling.clone(), vocabulary)?,
             vocabulary,
-            text: AnswerText::new(self.text.tokenizer.stream_decoder(true), StopStrings::new(&options.stop)),
+            text: AnswerText::new(
+                self.text.tokenizer().stream_decoder(true),
+                StopMatcher::new(options.stop.clone())?,
+            ),
             control: self.control(options.cancel.as_ref(), options.deadline, started),
             started,
             turn,
@@ -184,9 +186,9 @@ impl Session {
     pub(crate) fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let tokens = match prompt {
             Prompt::Raw(text) if text.is_empty() => Vec::new(),
-            Prompt::Raw(text) => self.text.tokenizer.encode(text, SpecialTokens::Add)?,
+            Prompt::Raw(text) => self.text.raw_tokens(text)?,
             Prompt::Chat(messages) if messages.is_empty() => Vec::new(),
-            Prompt::Chat(messages) => self.text.chat_tokens(messages)?,
+            Prompt::Chat(messages) => self.text.chat_tokens(messages, &self.options.render)?,
             Prompt::Tokens(tokens) => tokens.clone(),
         };
         if tokens.is_empty() {
@@ -221,7 +223,7 @@ impl Session {
 
     /// How many ids can be chosen: those that both the tokenizer and the model have.
     pub(crate) fn vocabulary(&self) -> usize {
-        self.sequence.engine().vocabulary_size().min(self.text.tokenizer.vocabulary_size())
+        self.sequence.engine().vocabulary_size().min(self.text.tokenizer().vocabulary_size())
     }
 
     /// How many tokens are fed at a time.
@@ -319,7 +321,7 @@ impl Session {
 
     /// The tokenizer, chat template and stop tokens in use.
     #[must_use]
-    pub fn text_model(&self) -> &Arc<TextModel> {
+    pub fn text(&self) -> &Arc<Text> {
         &self.text
     }
 }

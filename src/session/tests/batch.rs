@@ -9,7 +9,7 @@ use crate::sampling::SamplingOptions;
 fn sessions(engine: &Arc<FakeEngine>, count: usize) -> Vec<Session> {
     let make = || {
         let options = SessionOptions { prefill_chunk: 8, ..SessionOptions::default() };
-        Session::new(Arc::clone(engine) as Arc<dyn Engine>, text_model(), options).unwrap()
+        Session::new(Arc::clone(engine) as Arc<dyn Engine>, text(), options).unwrap()
     };
     (0..count).map(|_| make()).collect()
 }

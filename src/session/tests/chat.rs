@@ -1,6 +1,6 @@
 //! Conversations that the session keeps.
 
-use super::super::fake_text::{ASSISTANT, END};
+use super::super::fake_text::{ASSISTANT, END, text_without_template};
 use super::super::{Control, Event, FinishReason};
 use super::*;
 use crate::ErrorKind;
@@ -169,9 +169,8 @@ fn other_prompts_leave_the_history() {
 #[test]
 fn a_model_without_template_takes_raw_prompts_only() {
     let (_, engine) = shared(FakeEngine::default());
-    let mut text = Arc::into_inner(text_model()).unwrap();
-    text.chat = None;
-    let mut session = Session::new(engine, Arc::new(text), SessionOptions::default()).unwrap();
+    let text = Arc::new(text_without_template(&[]));
+    let mut session = Session::new(engine, text, SessionOptions::default()).unwrap();
     let error = session.chat("hi", &greedy(1)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Template);
     session.generate("hi", &greedy(1)).unwrap();

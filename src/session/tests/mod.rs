@@ -11,7 +11,7 @@ mod stream;
 use std::sync::Arc;
 
 use super::fake::{FakeEngine, shared};
-use super::fake_text::{TOKENS, text_model};
+use super::fake_text::{TOKENS, text};
 use super::{Answer, GenerateOptions, Session, SessionOptions};
 
 /// A session on `engine` and the engine itself.
@@ -21,7 +21,7 @@ fn session(engine: FakeEngine) -> (Arc<FakeEngine>, Session) {
 
 fn session_with(engine: FakeEngine, options: SessionOptions) -> (Arc<FakeEngine>, Session) {
     let (engine, shared) = shared(engine);
-    (engine, Session::new(shared, text_model(), options).unwrap())
+    (engine, Session::new(shared, text(), options).unwrap())
 }
 
 /// Greedy, and not ended by a stop token that the hash happens to choose.

@@ -226,7 +226,7 @@ fn refusals_leave_the_session_as_it_was() {
 fn options_out_of_range_make_no_session() {
     let (_, engine) = shared(FakeEngine::default());
     let options = SessionOptions { prefill_chunk: 0, ..SessionOptions::default() };
-    let error = Session::new(engine, text_model(), options).err().unwrap();
+    let error = Session::new(engine, text(), options).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
