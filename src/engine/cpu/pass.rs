@@ -144,12 +144,16 @@ impl<'p, 's> Pass<'p, 's> {
         if matches!(step.operation, Operation::Norm { .. } | Operation::GatedMultiply { .. }) {
             return;
         }
-        let forms = self.plan.forms[step.output.0];
+        self.quantise_forms(step.output);
+    }
+
+    fn quantise_forms(&mut self, value: ValueId) {
+        let forms = self.plan.forms[value.0];
         for (wanted, layout) in
             [(forms.split, ActivationLayout::Split), (forms.natural, ActivationLayout::Natural)]
         {
             if wanted {
-                self.quantise(step.output, layout);
+                self.quantise(value, layout);
             }
         }
     }
@@ -187,7 +191,7 @@ impl<'p, 's> Pass<'p, 's> {
             .collect();
         crossing.sort_unstable();
         crossing.dedup();
-        for value in crossing {
+        for &value in &crossing {
             let width = plan.program.widths[value.0];
             let buffer = &mut self.arena.floats[plan.slots[value.0]];
             for (to, from) in wanted.iter().enumerate() {
@@ -195,5 +199,9 @@ impl<'p, 's> Pass<'p, 's> {
             }
         }
         self.rows.retain(|row| row.wanted);
+        // What steps before the attention read too has quantised forms with the rows of before.
+        for value in crossing {
+            self.quantise_forms(value);
+        }
     }
 }
