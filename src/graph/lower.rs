@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GraphFiles, GraphNames};
-use crate::onnx::{self, Node};
+use crate::onnx::{self, AttributeValue, Node};
 use crate::ops;
 
 use super::program::{LayerShape, Operand, Operation, Program, Rope, Step, ValueId};
@@ -35,6 +35,14 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
             format!("the graph has no output called {logits_name}"),
         )
         .with_hint(format!("its outputs are {}", outputs.join(", "))));
+    }
+    if !view.is_input(&options.names.input_ids) {
+        let inputs: Vec<_> = model.graph.inputs.iter().map(|input| input.name).collect();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the graph has no input called {}", options.names.input_ids),
+        )
+        .with_hint(format!("it must take token ids; its inputs are {}", inputs.join(", "))));
     }
     let mut lowering = Lowering {
         view: &view,
@@ -82,20 +90,21 @@ fn execution_order(view: &GraphView<'_>, output: &str) -> Result<Vec<usize>> {
     }
     let mut marks = vec![Mark::New; view.graph.nodes.len()];
     let mut order = Vec::new();
-    let mut stack: Vec<(usize, usize)> =
-        view.producer_index(output).map(|index| (index, 0)).into_iter().collect();
-    while let Some((index, next_input)) = stack.pop() {
+    let inputs_of = |index: usize| view.graph.nodes.get(index).map(inputs).unwrap_or_default().into_iter();
+    let mut stack: Vec<_> =
+        view.producer_index(output).map(|index| (index, inputs_of(index))).into_iter().collect();
+    while let Some((index, mut rest)) = stack.pop() {
         let Some(node) = view.graph.nodes.get(index) else { continue };
         marks[index] = Mark::Open;
-        match node.inputs.get(next_input) {
+        match rest.next() {
             None => {
                 marks[index] = Mark::Done;
                 order.push(index);
             }
             Some(input) => {
-                stack.push((index, next_input + 1));
+                stack.push((index, rest));
                 match view.producer_index(input).map(|producer| (producer, marks[producer])) {
-                    Some((producer, Mark::New)) => stack.push((producer, 0)),
+                    Some((producer, Mark::New)) => stack.push((producer, inputs_of(producer))),
                     Some((_, Mark::Open)) => {
                         return Err(Error::new(
                             ErrorKind::InvalidModel,
@@ -109,6 +118,18 @@ fn execution_order(view: &GraphView<'_>, output: &str) -> Result<Vec<usize>> {
         }
     }
     Ok(order)
+}
+
+/// What a node reads: its inputs, and what the graphs in its attributes take from around it.
+fn inputs<'a>(node: &Node<'a>) -> Vec<&'a str> {
+    let mut names = node.inputs.clone();
+    for attribute in &node.attributes {
+        if let AttributeValue::Graph(graph) = &attribute.value {
+            names.extend(graph.nodes.iter().flat_map(inputs));
+            names.extend(graph.outputs.iter().map(|output| output.name));
+        }
+    }
+    names
 }
 
 /// Columns of a value, and the extent of the tensor's last axis, which normalisation works over.
@@ -132,10 +153,9 @@ pub(crate) struct Lowering<'v, 'a> {
 
 impl<'v, 'a> Lowering<'v, 'a> {
     fn node(&mut self, node: &'a Node<'a>) -> Result<()> {
-        let depends_on_tokens = node
-            .inputs
-            .iter()
-            .any(|input| self.rows.contains_key(input) || *input == self.view.names.input_ids);
+        let depends_on_tokens = inputs(node)
+            .into_iter()
+            .any(|input| self.rows.contains_key(input) || input == self.view.names.input_ids);
         if !depends_on_tokens || node.op_type == "Shape" {
             return Ok(());
         }
