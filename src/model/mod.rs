@@ -1,5 +1,6 @@
 //! A model directory on disk.
 
+mod compare;
 mod config;
 mod directory;
 mod files;
@@ -12,6 +13,7 @@ mod reference;
 mod root;
 mod text;
 
+pub use compare::Comparison;
 pub use config::{
     ConfigFile, ConfigFiles, GraphNames, LayerName, ModelConfig, PromptTemplates, SamplingDefaults,
 };
