@@ -1,0 +1,198 @@
+//! The command line: what can be asked for, apart from how it is done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use edgeslm::kernels::KernelTable;
+use edgeslm::model::Load;
+use edgeslm::{Accuracy, LoadOptions};
+
+use crate::commands::{bench, chat, check, import, info, perplexity, run};
+use crate::units;
+
+/// Runs quantised small language models on this device, without a network.
+///
+/// DIR is a model directory: an ONNX graph with its weights, configuration and tokenizer, as onnxruntime-genai's model builder and
+/// transformers.js lay them out. `edgeslm import` makes one from a GGUF file.
+#[derive(Parser, Debug)]
+#[command(name = "edgeslm", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  edgeslm import smollm2-135m-q4_1.gguf smollm2    Make a model directory from a GGUF file
+  edgeslm chat smollm2                             Talk to it
+  edgeslm run smollm2 'Why is the sky blue?'       Ask once
+  edgeslm info smollm2                             See what it is and what memory it takes
+
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Run(run::Arguments),
+    Chat(chat::Arguments),
+    Info(info::Arguments),
+    Check(check::Arguments),
+    Perplexity(perplexity::Arguments),
+    Bench(bench::Arguments),
+    #[cfg(feature = "import")]
+    Import(import::Arguments),
+}
+
+/// How a model is loaded.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Loading")]
+pub(crate) struct LoadArguments {
+    /// The graph to use where the directory has several: a file relative to it, or a variant such as q4f16
+    #[arg(long, value_name = "GRAPH")]
+    graph: Option<String>,
+
+    /// How exact the arithmetic is
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) accuracy: AccuracyArgument,
+
+    /// Threads to compute with [default: as many as the process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// The kernels to compute with [default: the best that the CPU has]
+    #[arg(long, value_name = "ROW", value_parser = kernel_rows(), hide_possible_values = false)]
+    kernels: Option<String>,
+
+    /// The most memory for the KV cache, such as 512MB or 1GiB [default: three quarters of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    memory_budget: Option<u64>,
+
+    /// The most positions of prompt and answer together [default: the model's context length]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+
+    /// Read the weights into memory in place of mapping the files, which then may change
+    #[arg(long)]
+    copy: bool,
+
+    /// Follow symbolic links that leave the model directory
+    #[arg(long)]
+    follow_links: bool,
+}
+
+impl LoadArguments {
+    pub(crate) fn options(&self) -> LoadOptions {
+        LoadOptions {
+            graph: self.graph.clone(),
+            accuracy: self.accuracy.into(),
+            threads: self.threads,
+            kernels: self.kernels.clone(),
+            memory_budget: self.memory_budget,
+            context_length: self.context,
+            load: if self.copy { Load::Copy } else { Load::Map },
+            follow_links: self.follow_links,
+        }
+    }
+}
+
+fn kernel_rows() -> PossibleValuesParser {
+    PossibleValuesParser::new(KernelTable::all().map(|(name, _)| name))
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AccuracyArgument {
+    /// Integer dot products over activations in 8 bits, KV cache in f16
+    #[default]
+    Default,
+    /// fp32 arithmetic in a fixed order, KV cache in f32
+    Strict,
+}
+
+impl From<AccuracyArgument> for Accuracy {
+    fn from(accuracy: AccuracyArgument) -> Self {
+        match accuracy {
+            AccuracyArgument::Default => Self::Default,
+            AccuracyArgument::Strict => Self::Strict,
+        }
+    }
+}
+
+/// A model and how to load it.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArguments {
+    /// The model directory, or an .onnx file in one
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+}
+
+impl ModelArguments {
+    pub(crate) fn load(&self) -> edgeslm::Result<edgeslm::Model> {
+        edgeslm::Model::load(&self.directory, &self.load.options())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["edgeslm"], arguments].concat())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn loading_options_reach_the_library() {
+        let line = "info m --graph q4 --accuracy strict --threads 2 --kernels scalar --memory-budget 512MB \
+                    --context 300 --copy --follow-links";
+        let cli = parse(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let Command::Info(info) = cli.command else { panic!("{:?}", cli.command) };
+        let options = info.model.load.options();
+        assert_eq!(info.model.directory, PathBuf::from("m"));
+        assert_eq!(options.graph.as_deref(), Some("q4"));
+        assert_eq!(options.accuracy, Accuracy::Strict);
+        assert_eq!((options.threads, options.kernels.as_deref()), (Some(2), Some("scalar")));
+        assert_eq!((options.memory_budget, options.context_length), (Some(512_000_000), Some(300)));
+        assert_eq!((options.load, options.follow_links), (Load::Copy, true));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let Command::Info(info) = parse(&["info", "m"]).unwrap().command else { panic!() };
+        let (options, expected) = (info.model.load.options(), LoadOptions::default());
+        assert_eq!(format!("{options:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("fly", ErrorKind::InvalidSubcommand),
+            ("run", ErrorKind::MissingRequiredArgument),
+            ("info m --kernels x87", ErrorKind::InvalidValue),
+            ("info m --accuracy perfect", ErrorKind::InvalidValue),
+            ("info m --memory-budget 3XB", ErrorKind::ValueValidation),
+            ("info m --threads many", ErrorKind::ValueValidation),
+            ("run m hello --file f", ErrorKind::ArgumentConflict),
+            ("run m hello --raw --system s", ErrorKind::ArgumentConflict),
+            ("run m hello --deadline soon", ErrorKind::ValueValidation),
+            ("perplexity m", ErrorKind::MissingRequiredArgument),
+            ("perplexity m --text a --tokens b", ErrorKind::ArgumentConflict),
+            ("check m --bound -1", ErrorKind::UnknownArgument),
+            ("import a", ErrorKind::MissingRequiredArgument),
+            ("import a b --block-size 32", ErrorKind::MissingRequiredArgument),
+            ("import a b --quantize int2", ErrorKind::InvalidValue),
+        ] {
+            let error = parse(&line.split_whitespace().collect::<Vec<_>>()).expect_err(line);
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `edgeslm bench`: how fast a model is and what memory it takes.
+
+mod memory;
+mod spread;
+
+use std::io::Write;
+use std::time::Instant;
+
+use clap::Args;
+use edgeslm::engine::Engine;
+use edgeslm::session::{GenerateOptions, Prompt, SessionOptions};
+use edgeslm::{Error, ErrorKind, Model};
+use serde_json::{Value, json};
+
+use self::memory::{ProcessMemory, Weights};
+use self::spread::Spread;
+use crate::arguments::ModelArguments;
+use crate::failure::{Exit, Failure};
+use crate::output::{Table, write_facts, write_json};
+use crate::{progress, units};
+
+/// Measure load time, prefill and decode rates, memory and memory bandwidth
+///
+/// Each round loads the model, computes a prompt of random tokens and generates greedily, going on past stop tokens. Beside the rate
+/// at which decoding reads the weights stands the rate at which the same threads read the same bytes and do nothing else: the limit
+/// that memory sets.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edgeslm bench model
+  edgeslm bench model --threads 1 --prompt-tokens 128 --generate 32 --rounds 3
+  edgeslm bench model --json > before.json")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least(1))]
+    prompt_tokens: u64,
+
+    /// Tokens to generate; at least 2, since the first comes from the prompt's pass
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least(2))]
+    generate: u64,
+
+    /// How often to repeat
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
+    rounds: u64,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn at_least(least: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=1 << 20)
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let measured = measure(arguments)?;
+    if arguments.json {
+        write_json(out, &measured.json(arguments))?
+    } else {
+        measured.write(arguments, out)?
+    }
+    Ok(Exit::Success)
+}
+
+struct Measured {
+    model: Model,
+    /// Seconds.
+    load: Spread,
+    /// Tokens per second.
+    prefill: Spread,
+    /// Tokens per second.
+    decode: Spread,
+    /// Seconds.
+    first_token: Spread,
+    /// Bytes per second at which plain reading goes over the weights.
+    read: Spread,
+    /// Bytes of weights that a decoded token reads.
+    weight_bytes: u64,
+    cache_bytes: u64,
+    /// After the rounds, before the weights are read for `read`.
+    memory: Option<ProcessMemory>,
+}
+
+fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
+    let options = GenerateOptions {
+        max_tokens: arguments.generate as usize,
+        ignore_stop_tokens: true,
+        ..GenerateOptions::default()
+    };
+    let [mut load, mut first_token, mut prefill, mut decode] = [const { Vec::new() }; 4];
+    let mut last = None;
+    let bar = progress::bar(arguments.rounds, "{pos}/{len} rounds");
+    bar.set_message("measuring");
+    for _ in 0..arguments.rounds {
+        // One model at a time, or its memory would count twice.
+        drop(last.take());
+        let started = Instant::now();
+        let model = arguments.model.load()?;
+        load.push(started.elapsed().as_secs_f64());
+        check_context(arguments, model.engine().context_length())?;
+        let prompt = prompt(arguments.prompt_tokens, model.engine().vocabulary_size());
+        let mut session = model.session(SessionOptions::default())?;
+        let statistics = session.generate(Prompt::Tokens(prompt), &options)?.outcome.statistics;
+        first_token.extend(statistics.time_to_first_token.map(|time| time.as_secs_f64()));
+        prefill.push(statistics.prefill_rate());
+        decode.push(statistics.decode_rate());
+        last = Some((model, statistics.cache_bytes, ProcessMemory::now()));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let Some((model, cache_bytes, memory)) = last else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "there are no rounds").into());
+    };
+    let weights = Weights::of(model.engine().program());
+    let read = (0..arguments.rounds).map(|_| weights.read_rate(model.engine().threads())).collect();
+    Ok(Measured {
+        load: Spread::of(load),
+        prefill: Spread::of(prefill),
+        decode: Spread::of(decode),
+        first_token: Spread::of(first_token),
+        read: Spread::of(read),
+        weight_bytes: weights.bytes(),
+        cache_bytes,
+        memory,
+        model,
+    })
+}
+
+fn check_context(arguments: &Arguments, context: usize) -> Result<(), Failure> {
+    let needed = arguments.prompt_tokens + arguments.generate;
+    if needed > context as u64 {
+        return Err(Failure::Usage(
+            format!("prompt and answer need {needed} tokens, and the context holds {context}"),
+            "choose fewer --prompt-tokens or a smaller --generate".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Random token ids, the same on every machine.
+fn prompt(count: u64, vocabulary: usize) -> Vec<u32> {
+    let mut random = edgeslm::sampling::Random::from_seed(1);
+    (0..count).map(|_| (random.next_f64() * vocabulary as f64) as u32).collect()
+}
+
+impl Measured {
+    fn weights_rate(&self) -> f64 {
+        self.weight_bytes as f64 * self.decode.median
+    }
+
+    fn json(&self, arguments: &Arguments) -> Value {
+        let info = self.model.info();
+        json!({
+            "directory": info.directory,
+            "engine": info.engine,
+            "kernels": info.kernels,
+            "threads": info.threads,
+            "accuracy": info.accuracy,
+            "prompt_tokens": arguments.prompt_tokens,
+            "generated_tokens": arguments.generate,
+            "rounds": arguments.rounds,
+            "load_seconds": self.load,
+            "time_to_first_token_seconds": self.first_token,
+            "prefill_tokens_per_second": self.prefill,
+            "decode_tokens_per_second": self.decode,
+            "weight_bytes": self.weight_bytes,
+            "weight_bytes_per_second_decoding": self.weights_rate(),
+            "weight_bytes_per_second_reading": self.read,
+            "cache_bytes": self.cache_bytes,
+            "peak_resident_bytes": self.memory.map(|memory| memory.peak_resident),
+            "anonymous_bytes": self.memory.map(|memory| memory.anonymous),
+        })
+    }
+
+    fn write(&self, arguments: &Arguments, out: &mut dyn Write) -> std::io::Result<()> {
+        let info = self.model.info();
+        let Arguments { prompt_tokens, generate, rounds, .. } = arguments;
+        write_facts(
+            out,
+            &[
+                ("model", info.directory.display().to_string()),
+                ("engine", format!("{}, {} accuracy", info.engine, info.accuracy)),
+                (
+                    "rounds",
+                    format!("{rounds}, each {prompt_tokens} tokens of prompt and {generate} of answer"),
+                ),
+            ],
+        )?;
+        writeln!(out)?;
+        let mut table = Table::new(&["", "median", "least", "most"]);
+        let mut row = |name: &str, unit: &str, factor: f64, spread: &Spread| {
+            let cells = [spread.median, spread.least, spread.most];
+            let cells = cells.map(|value| units::three_digits(value * factor));
+            table.row([format!("{name}, {unit}")].into_iter().chain(cells));
+        };
+        row("load", "ms", 1e3, &self.load);
+        row("first token", "ms", 1e3, &self.first_token);
+        row("prefill", "tok/s", 1.0, &self.prefill);
+        row("decode", "tok/s", 1.0, &self.decode);
+        row("reading the weights", "GB/s", 1e-9, &self.read);
+        table.write(out)?;
+        writeln!(out)?;
+        let share = 100.0 * self.weights_rate() / self.read.median;
+        let mut facts = vec![
+            ("weights read for a token", units::bytes(self.weight_bytes)),
+            (
+                "read while decoding",
+                format!("{}/s, {share:.0} % of plain reading", units::bytes(self.weights_rate() as u64)),
+            ),
+            ("KV cache", units::bytes(self.cache_bytes)),
+        ];
+        if let Some(memory) = self.memory {
+            facts.push(("peak resident memory", units::bytes(memory.peak_resident)));
+            facts.push(("anonymous memory", units::bytes(memory.anonymous)));
+        }
+        write_facts(out, &facts)
+    }
+}
