@@ -34,7 +34,7 @@ pub(crate) struct Models {
 pub(crate) fn run() -> anyhow::Result<()> {
     let models = models()?;
     let directory = models.exact.to_str().context("the path is not UTF-8")?;
-    cargo(&["run", "--quiet", "--release", "--example", "triage_kiosk", "--", directory])
+    cargo(&["run", "--quiet", "--release", "--example", "triage_kiosk", "--", "--model", directory])
 }
 
 /// The model's directories, downloaded and imported where they are missing.

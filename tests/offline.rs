@@ -1,0 +1,138 @@
+//! The command and the triage example try no network call, and work where there is no network.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+#[path = "cli/gguf.rs"]
+mod gguf;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use edgeslm::import::{ImportOptions, import_gguf};
+
+/// The triage example beside the command, built if it is not there.
+fn triage() -> PathBuf {
+    let directory = Path::new(env!("CARGO_BIN_EXE_edgeslm")).parent().unwrap();
+    let program = directory.join("examples/triage_kiosk");
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--offline", "--example", "triage_kiosk"]);
+        if directory.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    }
+    program
+}
+
+fn is_there(program: &str) -> bool {
+    let found =
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing, and CI needs it");
+    found
+}
+
+/// The network calls of a program and all its threads and children.
+fn network_calls(program: &OsStr, arguments: &[OsString]) -> Vec<String> {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new("strace")
+        .args(["-f", "-e", "trace=network", "-o"])
+        .arg(trace.path())
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program:?} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = std::fs::read_to_string(trace.path()).unwrap();
+    assert!(text.contains("+++ exited with 0 +++"), "{program:?} was not traced: {text}");
+    text.lines()
+        .filter(|line| !line.contains("+++") && !line.contains("--- SIG"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What is to run offline, on a model imported into `directory`.
+fn commands(directory: &Path) -> Vec<(OsString, Vec<OsString>)> {
+    let (file, model) = (directory.join("tiny.gguf"), directory.join("tiny"));
+    std::fs::write(&file, gguf::llama()).unwrap();
+    import_gguf(&file, &model, &ImportOptions::default(), &mut |_| {}).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/llama-3.2-1b-int4");
+    let edgeslm = OsString::from(env!("CARGO_BIN_EXE_edgeslm"));
+    let line = |words: &[&dyn AsRef<OsStr>]| words.iter().map(|word| word.as_ref().to_owned()).collect();
+    vec![
+        (triage().into(), line(&[&"--model", &model, &"--limit", &"2"])),
+        (edgeslm.clone(), line(&[&"run", &model, &"-n", &"8", &"hello"])),
+        (edgeslm.clone(), line(&[&"chat", &model])),
+        (edgeslm.clone(), line(&[&"info", &golden])),
+        (edgeslm.clone(), line(&[&"check", &golden])),
+        (
+            edgeslm,
+            line(&[&"bench", &golden, &"--rounds", &"1", &"--prompt-tokens", &"9", &"--generate", &"3"]),
+        ),
+    ]
+}
+
+#[test]
+fn no_network_call_is_tried() {
+    if !is_there("strace") {
+        eprintln!("skipped: strace is missing");
+        return;
+    }
+    // The tracer sees a call where there is one.
+    let call = "(exec 3<>/dev/tcp/127.0.0.1/9) 2>/dev/null; true";
+    let calls = network_calls(OsStr::new("bash"), &["-c".into(), call.into()]);
+    assert!(calls.iter().any(|call| call.contains("socket(")), "{calls:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    for (program, arguments) in commands(directory.path()) {
+        let calls = network_calls(&program, &arguments);
+        assert!(calls.is_empty(), "{program:?} {arguments:?}: {calls:?}");
+    }
+}
+
+#[test]
+fn everything_works_without_a_network() {
+    let unshare = |program: &OsStr, arguments: &[OsString]| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--net"]).arg(program).args(arguments).stdin(Stdio::null());
+        command.output()
+    };
+    if !unshare(OsStr::new("true"), &[]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a network namespace of one's own is not permitted here");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (program, arguments) in commands(directory.path()) {
+        let output = unshare(&program, &arguments).unwrap();
+        assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_triage_example_sorts_every_statement() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, mut arguments) = commands(directory.path()).remove(0);
+    arguments.truncate(2);
+    arguments.extend(["--limit", "5", "--json"].map(OsString::from));
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (summary, findings) = lines.split_last().unwrap();
+    assert_eq!((findings.len(), &summary["statements"]), (5, &5.into()));
+    for finding in findings {
+        assert!(["emergency", "urgent", "routine"].contains(&finding["label"].as_str().unwrap()));
+        let probability = finding["probability"].as_f64().unwrap();
+        assert!((1.0 / 3.0 - 1e-6..=1.0).contains(&probability), "{finding}");
+    }
+    let right = findings.iter().filter(|finding| finding["label"] == finding["expected"]).count();
+    assert_eq!(summary["right"], right);
+}
