@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
-use super::command::{arguments, command, data, edgeslm, edgeslm_with, model};
+use super::command::{arguments, command, copy, data, edgeslm, edgeslm_with, model};
 
 #[test]
 fn an_answer_as_text_and_as_json_is_the_same() {
@@ -126,10 +126,13 @@ fn what_cannot_be_answered_is_an_error() {
         .says(&["context holds 4", "hint: shorten the prompt"]);
     run(&arguments!["--memory-budget", "1KB", "a"], b"").failure(1).says(&["error: "]);
     run(&arguments!["--threads", "0", "a"], b"").failure(2);
-    edgeslm(arguments!["run", data("variants/dense"), "hello"])
-        .failure(1)
-        .says(&["no chat template", "--raw"]);
-    edgeslm(arguments!["chat", data("variants/dense")]).failure(1).says(&["no chat template", "run --raw"]);
+    // A model of no known family, without a template.
+    let copy = copy(&data("variants/dense"));
+    let config = copy.path().join("genai_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"llama\"", "\"other\"")).unwrap();
+    edgeslm(arguments!["run", copy.path(), "hello"]).failure(1).says(&["no chat template", "--raw"]);
+    edgeslm(arguments!["chat", copy.path()]).failure(1).says(&["no chat template", "run --raw"]);
 }
 
 #[test]
