@@ -66,7 +66,7 @@
 #endif
 
 // Warns when the status of a call is not looked at.
-#if defined(__cplusplus) && __cplusplus >= 201703L
+#if defined(__cplusplus) && __cplusplus >= 201703L && !defined(_WIN32)
 #define SLM_NODISCARD [[nodiscard]]
 #elif defined(__GNUC__)
 #define SLM_NODISCARD __attribute__((warn_unused_result))
@@ -81,12 +81,99 @@
 // if the major numbers are equal and its minor number is not smaller; while the major number is 0, both must be equal.
 #define SLM_ABI_VERSION 1
 
+// Weights are read where they lie in the mapped files: nothing is copied, and processes share them. Nothing may change
+// the files meanwhile: a process that truncates one ends every program that has mapped it.
+#define SLM_LOAD_MAP 0
+
+// The files are read into memory once; what happens to them afterwards has no effect.
+#define SLM_LOAD_COPY 1
+
+// Integer dot products over activations quantised to 8 bits, f16 KV cache.
+#define SLM_ACCURACY_DEFAULT 0
+
+// fp32 arithmetic in a fixed order, f32 KV cache.
+#define SLM_ACCURACY_STRICT 1
+
+// As a flag of `slm_model_options`: follows links that lead out of the model directory.
+#define SLM_FOLLOW_LINKS 1
+
+// As a raw prompt is tokenised: with the token that begins a text, where the model has one; special tokens that the text
+// spells out are recognised.
+#define SLM_TOKENIZE_PROMPT 0
+
+// Nothing is added; special tokens that the text spells out are recognised.
+#define SLM_TOKENIZE_CONTINUATION 1
+
+// Nothing is added, and special tokens that the text spells out stay text: for what a stranger wrote.
+#define SLM_TOKENIZE_PLAIN 2
+
+// As a flag of `slm_detokenize`: special tokens give no text.
+#define SLM_SKIP_SPECIAL_TOKENS 1
+
+// As a flag of `slm_generate_options`: goes on after the model's stop tokens, as measurements need it.
+#define SLM_IGNORE_STOP_TOKENS 1
+
+// As the result of a callback: go on.
+#define SLM_CONTINUE 0
+
+// As the result of a callback: end the answer here and keep what is in the KV cache.
+#define SLM_STOP 1
+
+// As the result of a callback: end the answer and forget what it added to the KV cache.
+#define SLM_CANCEL 2
+
+// A chunk of the prompt has been computed: `prompt_done` of `prompt_total` tokens.
+#define SLM_EVENT_PROMPT 1
+
+// A token of the answer: `token`, and its probabilities if they were asked for.
+#define SLM_EVENT_TOKEN 2
+
+// More of the answer's `text`, never empty and whole UTF-8. All texts joined are the answer.
+#define SLM_EVENT_TEXT 3
+
+// The answer is complete: `finish_reason`, `seed` and `statistics`. Nothing follows.
+#define SLM_EVENT_FINISHED 4
+
+// The model gave one of its stop tokens.
+#define SLM_FINISH_STOP_TOKEN 1
+
+// The text reached one of the stop strings, which is not part of it.
+#define SLM_FINISH_STOP_STRING 2
+
+// The answer has as many tokens as were asked for.
+#define SLM_FINISH_MAX_TOKENS 3
+
+// Prompt and answer fill the context.
+#define SLM_FINISH_CONTEXT_LENGTH 4
+
+// The caller cancelled or stopped it.
+#define SLM_FINISH_CANCELLED 5
+
+// The deadline passed.
+#define SLM_FINISH_DEADLINE 6
+
+// The probability that the model goes on with the label, normalised over the labels.
+#define SLM_SCORE_JOINT 0
+
+// The probability of the label when only the labels can be generated. Cheaper; what the model would say beside the
+// labels does not count.
+#define SLM_SCORE_TRIE_NORMALISED 1
+
 // A flag that stops answers from another thread or from a signal handler. Give it to a call in its options; one flag
 // may serve any number of calls.
 typedef struct slm_cancel slm_cancel;
 
 // Why a call failed. Owned by the caller, who frees it with `slm_error_free`.
 typedef struct slm_error slm_error;
+
+// A loaded model, immutable and shared: any number of threads may use it.
+typedef struct slm_model slm_model;
+
+// A conversation with a model: its KV cache. A prompt that begins as an earlier one did costs only what is new.
+typedef struct slm_session slm_session;
+
+// An answer in the making, on a session that is in use until the stream is freed.
+typedef struct slm_stream slm_stream;
 
 // What a call ended with: `SLM_OK`, or the code of an error. Numbers are never used again for something else; treat
 // one that you do not know as a general failure.
@@ -112,6 +199,206 @@ typedef struct {
     // How many bytes.
     size_t len;
 } slm_string;
+
+// Options of loading; fill them with `slm_model_options_init` first.
+typedef struct {
+    // The size of this struct, as `slm_model_options_init` set it.
+    uint32_t struct_size;
+    // `SLM_FOLLOW_LINKS` or 0.
+    uint32_t flags;
+    // `SLM_LOAD_...`.
+    int32_t load;
+    // `SLM_ACCURACY_...`.
+    int32_t accuracy;
+    // Threads, the caller's included; 0 for as many as the process may use.
+    uint32_t threads;
+    // The most positions of a session; 0 for what the model was trained for.
+    uint32_t context_length;
+    // The most bytes that the KV caches of all sessions may hold together: what would go above ends with
+    // `SLM_MEMORY_BUDGET` before it is allocated. 0 for three quarters of the memory that is free at loading,
+    // `UINT64_MAX` for no limit.
+    uint64_t memory_budget;
+    // Which graph of the directory: a file name relative to it, or a variant such as `q4f16`; empty to choose by
+    // looking.
+    slm_str graph;
+    // The kernel row, as `slm_build_info` names them; empty for the best that the CPU has.
+    slm_str kernels;
+} slm_model_options;
+
+// What loading a model and running one session takes, in bytes.
+typedef struct {
+    // Weights that each token reads. With `SLM_LOAD_MAP` these are pages of the files, which the system may drop and
+    // read again; with `SLM_LOAD_COPY` they are memory of the process.
+    uint64_t weights;
+    // Keys and values of the session.
+    uint64_t cache;
+    // Buffers for activations and logits.
+    uint64_t scratch;
+    // Tokenizer, chat template and the graph's own data.
+    uint64_t text;
+    // All of it.
+    uint64_t total;
+} slm_estimate;
+
+// A number that is added to the logit of a token.
+typedef struct {
+    // The token.
+    uint32_t token;
+    // From -1,000,000 to 1,000,000, or negative infinity to ban the token.
+    float bias;
+} slm_logit_bias;
+
+// How the next token is chosen; fill it with `slm_sampling_options_init` first. The default is greedy: the most probable
+// token, always the same answer.
+typedef struct {
+    // The size of this struct, as `slm_sampling_options_init` set it.
+    uint32_t struct_size;
+    // What the logits are divided by; 0 chooses greedily.
+    float temperature;
+    // Keeps the fewest most probable tokens whose probabilities sum to at least `top_p`; 1 keeps all.
+    float top_p;
+    // Keeps the tokens at least `min_p` times as probable as the most probable one; 0 keeps all.
+    float min_p;
+    // Divides positive and multiplies negative logits of tokens that occur among the last ones; 1 changes nothing.
+    float repetition_penalty;
+    // Subtracted from a token's logit once for each time it occurs among the last ones.
+    float frequency_penalty;
+    // Subtracted from a token's logit once if it occurs among the last ones.
+    float presence_penalty;
+    // Keeps the `top_k` most probable tokens; 0 keeps all.
+    uint32_t top_k;
+    // How many last tokens the three penalties look at; `UINT64_MAX` for the whole sequence.
+    uint64_t penalty_window;
+    // The same seed, options and prompt give the same answer on every machine; 0 for a random seed, which the last
+    // event of the answer tells.
+    uint64_t seed;
+    // Biases of single tokens; NULL for none.
+    const slm_logit_bias *logit_bias;
+    // How many.
+    size_t logit_bias_count;
+} slm_sampling_options;
+
+// Options of a session; fill them with `slm_session_options_init` first.
+typedef struct {
+    // The size of this struct, as `slm_session_options_init` set it.
+    uint32_t struct_size;
+    // How many tokens of a prompt are computed at a time, which bounds the memory for activations. At least 1.
+    uint32_t prefill_chunk;
+    // The most tokens that prompt and answer may have together; 0 for the model's context length, which also bounds
+    // larger values. Nothing is allocated for it in advance.
+    uint64_t context;
+    // How tokens are chosen where the options of an answer do not say; NULL for greedily.
+    // `slm_model_sampling` tells what the model's publisher recommends.
+    const slm_sampling_options *sampling;
+} slm_session_options;
+
+// Counts and times of one answer.
+typedef struct {
+    // Tokens of the prompt, those of the chat template included.
+    uint64_t prompt_tokens;
+    // How many of them were in the KV cache already and not computed again.
+    uint64_t reused_tokens;
+    // Tokens of the answer, without the stop token that ended it.
+    uint64_t generated_tokens;
+    // Bytes of KV cache that the session held at the end.
+    uint64_t cache_bytes;
+    // Seconds from the call until the first token was chosen; negative when none was.
+    double time_to_first_token;
+    // Seconds spent on computing the prompt.
+    double prefill_time;
+    // Seconds spent on computing the answer, without its first token.
+    double decode_time;
+    // Prompt tokens computed per second; 0 when none was.
+    double prefill_rate;
+    // Answer tokens computed per second; 0 when none was.
+    double decode_rate;
+} slm_statistics;
+
+// Options of one answer; fill them with `slm_generate_options_init` first.
+typedef struct {
+    // The size of this struct, as `slm_generate_options_init` set it.
+    uint32_t struct_size;
+    // `SLM_IGNORE_STOP_TOKENS` or 0.
+    uint32_t flags;
+    // The most tokens of the answer; 0 only computes the prompt, `UINT32_MAX` leaves it to the context.
+    uint32_t max_tokens;
+    // Reports log-probabilities of each chosen token and of this many most probable ones; negative for none.
+    int32_t log_probabilities;
+    // How long prompt and answer may take, in milliseconds from the call; 0 for no limit.
+    uint64_t deadline_ms;
+    // Ends the answer when it is signalled; NULL for none. A flag that is already set ends it at once.
+    const slm_cancel *cancel;
+    // How tokens are chosen; NULL for the session's choice.
+    const slm_sampling_options *sampling;
+    // Texts that end the answer and are not part of it; none may be empty.
+    const slm_str *stop;
+    // How many.
+    size_t stop_count;
+    // Tokens that end the answer besides the model's own.
+    const uint32_t *stop_tokens;
+    // How many.
+    size_t stop_token_count;
+} slm_generate_options;
+
+// A token and the natural logarithm of its probability.
+typedef struct {
+    // The token.
+    uint32_t token;
+    // The logarithm of its probability.
+    float log_probability;
+} slm_token_probability;
+
+// One step of an answer. Fields that its `kind` does not name are zero or empty; `text.data` is never NULL. Ignore an
+// event whose kind you do not know.
+typedef struct {
+    // `SLM_EVENT_...`: which fields say something.
+    int32_t kind;
+    // `SLM_FINISH_...`, with `SLM_EVENT_FINISHED`.
+    int32_t finish_reason;
+    // With `SLM_EVENT_TEXT`.
+    slm_str text;
+    // The id of the token, with `SLM_EVENT_TOKEN`.
+    uint32_t token;
+    // The logarithm of the token's probability; 0 if it was not asked for.
+    float log_probability;
+    // The most probable tokens at this place, most probable first; NULL if they were not asked for.
+    const slm_token_probability *top;
+    // How many.
+    size_t top_count;
+    // Tokens of the prompt that are computed, with `SLM_EVENT_PROMPT`.
+    uint64_t prompt_done;
+    // Tokens of the prompt.
+    uint64_t prompt_total;
+    // The seed that gives this answer again, with `SLM_EVENT_FINISHED`.
+    uint64_t seed;
+    // With `SLM_EVENT_FINISHED`, otherwise NULL.
+    const slm_statistics *statistics;
+} slm_event;
+
+// Takes an event and says how to go on: `SLM_CONTINUE`, `SLM_STOP` or `SLM_CANCEL`. It is called on the thread that
+// called `slm_generate` or `slm_chat`; the event is valid during the call. It must not throw; calls on the same session
+// return `SLM_BUSY`.
+typedef int32_t (*slm_event_callback)(void *user_data, const slm_event *event);
+
+// One message of a conversation.
+typedef struct {
+    // Who speaks: `system`, `user`, `assistant` or `tool`.
+    slm_str role;
+    // What is said.
+    slm_str content;
+} slm_message;
+
+// Options of a classification; fill them with `slm_classify_options_init` first.
+typedef struct {
+    // The size of this struct, as `slm_classify_options_init` set it.
+    uint32_t struct_size;
+    // `SLM_SCORE_...`.
+    int32_t score;
+    // How long it may take, in milliseconds from the call; 0 for no limit.
+    uint64_t deadline_ms;
+    // Ends it with `SLM_CANCELLED` when it is signalled; NULL for none.
+    const slm_cancel *cancel;
+} slm_classify_options;
 
 // The call did what it says.
 #define SLM_OK 0
@@ -185,8 +472,8 @@ SLM_API const char *slm_version(void);
 // The library's `SLM_ABI_VERSION`, to be compared with the header's before anything else is called.
 SLM_API uint32_t slm_abi_version(void);
 
-// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`. Valid for
-// ever.
+// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, and `kernels`,
+// the kernel rows that this CPU can run, best first. Valid for ever.
 SLM_API const char *slm_build_info(void);
 
 /* Status codes: one for each kind of error of the library, and those of the C ABI itself. */
@@ -219,6 +506,196 @@ SLM_API void slm_error_free(slm_error *error);
 
 // Frees the text and sets it to NULL and 0; NULL and a text that was freed already are allowed.
 SLM_API void slm_string_free(slm_string *string);
+
+/* Models: loading, and what they tell. */
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_model_options_init(slm_model_options *options, size_t size, slm_error **error);
+
+// Stores in `estimate`, a struct of `size` bytes, what loading the model and running one session of `positions` tokens
+// would take, without loading it. NULL for `options` means the defaults.
+SLM_API SLM_NODISCARD slm_status slm_model_estimate(const char *directory,
+                              size_t directory_length,
+                              const slm_model_options *options,
+                              uint64_t positions,
+                              slm_estimate *estimate,
+                              size_t size,
+                              slm_error **error);
+
+// Loads the model in a directory: one in the layout of the ONNX Runtime GenAI builder or of transformers.js. NULL for
+// `options` means the defaults.
+SLM_API SLM_NODISCARD slm_status slm_model_load(const char *directory,
+                          size_t directory_length,
+                          const slm_model_options *options,
+                          const slm_model **model,
+                          slm_error **error);
+
+// Stores what the model is and how it runs, as a JSON object: architecture, context length, engine, kernel row, bytes of
+// weights by kind, bytes of KV cache for a position, and more.
+SLM_API SLM_NODISCARD slm_status slm_model_info(const slm_model *model, slm_string *info, slm_error **error);
+
+// Fills `options`, a struct of `size` bytes, with how the model's publisher recommends to choose tokens: greedily where
+// nothing is recommended.
+SLM_API SLM_NODISCARD slm_status slm_model_sampling(const slm_model *model,
+                              slm_sampling_options *options,
+                              size_t size,
+                              slm_error **error);
+
+// Stores another handle to the same model, which is loaded until both are freed.
+SLM_API SLM_NODISCARD slm_status slm_model_clone(const slm_model *model, const slm_model **clone, slm_error **error);
+
+// Gives the handle up; NULL is allowed. The model is unloaded when no handle, session or stream needs it any more.
+SLM_API void slm_model_free(const slm_model *model);
+
+/* Tokens: text to tokens and back. */
+
+// Stores how many tokens `text` has. `mode` is one of `SLM_TOKENIZE_...`.
+SLM_API SLM_NODISCARD slm_status slm_count_tokens(const slm_model *model,
+                            const char *text,
+                            size_t text_length,
+                            int32_t mode,
+                            size_t *count,
+                            slm_error **error);
+
+// Stores the tokens of `text` in `tokens`, an array of `capacity`, and their number in `count`.
+// `SLM_BUFFER_TOO_SMALL` if there are more; `slm_count_tokens` tells how many. `mode` is one of `SLM_TOKENIZE_...`.
+SLM_API SLM_NODISCARD slm_status slm_tokenize(const slm_model *model,
+                        const char *text,
+                        size_t text_length,
+                        int32_t mode,
+                        uint32_t *tokens,
+                        size_t capacity,
+                        size_t *count,
+                        slm_error **error);
+
+// Stores the text of `count` tokens. `flags` is `SLM_SKIP_SPECIAL_TOKENS` or 0. Tokens that the model does not have give
+// no text; bytes that are no character become U+FFFD.
+SLM_API SLM_NODISCARD slm_status slm_detokenize(const slm_model *model,
+                          const uint32_t *tokens,
+                          size_t count,
+                          uint32_t flags,
+                          slm_string *text,
+                          slm_error **error);
+
+/* Sessions: conversations with their KV cache. */
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_session_options_init(slm_session_options *options, size_t size, slm_error **error);
+
+// Makes a session with an empty KV cache. It keeps the model loaded. NULL for `options` means the defaults.
+SLM_API SLM_NODISCARD slm_status slm_session_new(const slm_model *model,
+                           const slm_session_options *options,
+                           slm_session **session,
+                           slm_error **error);
+
+// Empties the KV cache and forgets the statistics, for a new conversation.
+SLM_API SLM_NODISCARD slm_status slm_session_reset(slm_session *session, slm_error **error);
+
+// Forgets the cached tokens from position `length` on; no effect when fewer are cached. A cache that cannot stop
+// exactly there forgets more, which only costs time.
+SLM_API SLM_NODISCARD slm_status slm_session_rewind(slm_session *session, uint64_t length, slm_error **error);
+
+// Stores how many tokens are in the KV cache.
+SLM_API SLM_NODISCARD slm_status slm_session_length(slm_session *session, uint64_t *length, slm_error **error);
+
+// Stores counts and times of the last answer in `statistics`, a struct of `size` bytes: what an older library does not
+// know becomes zero.
+SLM_API SLM_NODISCARD slm_status slm_session_statistics(slm_session *session,
+                                  slm_statistics *statistics,
+                                  size_t size,
+                                  slm_error **error);
+
+// Frees the session; NULL is allowed. A stream on it goes on and keeps what it needs.
+SLM_API void slm_session_free(slm_session *session);
+
+/* Sampling: how the next token is chosen. */
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_sampling_options_init(slm_sampling_options *options, size_t size, slm_error **error);
+
+/* Generating: options of an answer, and answers pushed to a callback. */
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_generate_options_init(slm_generate_options *options, size_t size, slm_error **error);
+
+// Answers a prompt that is taken as it is, as `slm_stream_new` does, and calls `callback` with each event and with
+// `user_data`.
+SLM_API SLM_NODISCARD slm_status slm_generate(slm_session *session,
+                        const char *prompt,
+                        size_t prompt_length,
+                        const slm_generate_options *options,
+                        slm_event_callback callback,
+                        void *user_data,
+                        slm_error **error);
+
+// Answers a conversation, as `slm_chat_stream` does, and calls `callback` with each event and with `user_data`.
+SLM_API SLM_NODISCARD slm_status slm_chat(slm_session *session,
+                    const slm_message *messages,
+                    size_t message_count,
+                    const slm_generate_options *options,
+                    slm_event_callback callback,
+                    void *user_data,
+                    slm_error **error);
+
+/* Streams: answers, pulled event by event. */
+
+// Opens the answer to a prompt that is taken as it is: special tokens that it spells out are recognised, so it must not
+// hold what a stranger wrote. Nothing is computed before the first `slm_stream_next`. NULL for `options` means the
+// defaults. The session is in use until the stream is freed.
+SLM_API SLM_NODISCARD slm_status slm_stream_new(slm_session *session,
+                          const char *prompt,
+                          size_t prompt_length,
+                          const slm_generate_options *options,
+                          slm_stream **stream,
+                          slm_error **error);
+
+// Opens the answer to a conversation, which the model's chat template turns into a prompt; what the messages spell out
+// stays text. Give the whole conversation each time: what it shares with the last one is not computed again. Otherwise
+// as `slm_stream_new`.
+SLM_API SLM_NODISCARD slm_status slm_chat_stream(slm_session *session,
+                           const slm_message *messages,
+                           size_t message_count,
+                           const slm_generate_options *options,
+                           slm_stream **stream,
+                           slm_error **error);
+
+// Computes until there is an event and stores a pointer to it, valid until the next call on the stream; NULL after
+// `SLM_EVENT_FINISHED` and after an error. A cancelled answer and one whose deadline passed end with
+// `SLM_EVENT_FINISHED`, not with an error.
+SLM_API SLM_NODISCARD slm_status slm_stream_next(slm_stream *stream, const slm_event **event, slm_error **error);
+
+// Ends the answer where it is and frees the stream; NULL is allowed. The session can be used again.
+SLM_API void slm_stream_free(slm_stream *stream);
+
+/* Classifying: which of a closed set of labels the model would answer. */
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_classify_options_init(slm_classify_options *options, size_t size, slm_error **error);
+
+// Scores `label_count` labels as continuations of a prompt that is taken as it is, and stores one probability a label
+// in `probabilities`; they sum to 1. Stores the index of the most probable label in `best`, which may be NULL. NULL for
+// `options` means the defaults. Special tokens that the prompt spells out are recognised.
+SLM_API SLM_NODISCARD slm_status slm_classify(slm_session *session,
+                        const char *prompt,
+                        size_t prompt_length,
+                        const slm_str *labels,
+                        size_t label_count,
+                        const slm_classify_options *options,
+                        float *probabilities,
+                        size_t *best,
+                        slm_error **error);
+
+// Scores labels as answers to a conversation, which the model's chat template turns into a prompt. Otherwise as
+// `slm_classify`.
+SLM_API SLM_NODISCARD slm_status slm_chat_classify(slm_session *session,
+                             const slm_message *messages,
+                             size_t message_count,
+                             const slm_str *labels,
+                             size_t label_count,
+                             const slm_classify_options *options,
+                             float *probabilities,
+                             size_t *best,
+                             slm_error **error);
 
 /* Cancelling an answer. */
 

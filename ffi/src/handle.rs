@@ -10,7 +10,7 @@ use crate::status::{SLM_BUSY, SLM_POISONED};
 
 /// A handle with one owner, a `T *` in C. Which functions make and free a handle follows from this trait and
 /// [`Counted`], so that a handle cannot be freed in the other's way.
-pub(crate) trait Owned: Sized {
+pub(crate) trait Owned: Send + Sized {
     /// Hands the value out as a handle.
     fn into_handle(self) -> *mut Self {
         Box::into_raw(Box::new(self))
@@ -36,6 +36,16 @@ pub(crate) trait Counted: Send + Sync + Sized {
     /// Hands the value out as a handle.
     fn into_handle(self) -> *const Self {
         Arc::into_raw(Arc::new(self))
+    }
+
+    /// One more ownership of the same value.
+    ///
+    /// # Safety
+    /// `handle` is an ownership from [`into_handle`](Self::into_handle) that is not given up.
+    unsafe fn clone_handle(handle: *const Self) -> *const Self {
+        // SAFETY: as the caller says, `handle` points into an Arc that is alive.
+        unsafe { Arc::increment_strong_count(handle) };
+        handle
     }
 
     /// Gives one ownership up; nothing happens for NULL.

@@ -23,6 +23,24 @@ pub mod error;
 
 pub mod string;
 
+pub mod model;
+
+pub mod tokens;
+
+pub mod session;
+
+pub mod sampling;
+
+pub mod generate;
+
+pub mod stream;
+
+pub mod event;
+
+pub mod statistics;
+
+pub mod classify;
+
 pub mod cancel;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(crate) trait Options: Plain {
     const DEFAULTS: Self;
 }
 
-/// Fills the caller's struct of `size` bytes with the defaults; what a newer caller has behind them becomes zero.
+/// Fills the caller's struct of `size` bytes with the defaults.
 ///
 /// # Safety
 /// `options` is NULL or points to `size` writable bytes, `error` is NULL or points to memory for one pointer.
@@ -31,17 +31,23 @@ pub(crate) unsafe fn init<T: Options>(
     size: usize,
     error: *mut *mut slm_error,
 ) -> slm_status {
-    let body = || {
-        let struct_size = checked_size(size)?;
-        // SAFETY: as the caller says; `struct_size` comes first.
-        unsafe {
-            write("options", &T::DEFAULTS, options, size)?;
-            options.cast::<u32>().write_unaligned(struct_size);
-        }
-        Ok(())
-    };
     // SAFETY: passed on.
-    unsafe { boundary::status(error, body) }
+    unsafe { boundary::status(error, || fill(&T::DEFAULTS, options, size)) }
+}
+
+/// Fills the caller's struct of `size` bytes with `value` and its own size; what a newer caller has behind it becomes
+/// zero.
+///
+/// # Safety
+/// `options` is NULL or points to `size` writable bytes.
+pub(crate) unsafe fn fill<T: Options>(value: &T, options: *mut T, size: usize) -> Outcome<()> {
+    let struct_size = checked_size(size)?;
+    // SAFETY: as the caller says; `struct_size` comes first.
+    unsafe {
+        write("options", value, options, size)?;
+        options.cast::<u32>().write_unaligned(struct_size);
+    }
+    Ok(())
 }
 
 /// Reads the caller's struct: its fields over the defaults. NULL gives the defaults.

@@ -2,13 +2,39 @@
 
 mod basics;
 mod contracts;
+mod functions;
+mod nulls;
 
 use std::ffi::CStr;
 use std::ptr;
 
 use crate::error::{slm_error, slm_error_code, slm_error_free, slm_error_message};
+use crate::model::{slm_model, slm_model_load};
+use crate::session::{slm_session, slm_session_new};
 use crate::status::{SLM_OK, slm_status};
 use crate::string::slm_str;
+
+/// A handle of the smallest golden directory.
+pub(crate) fn load() -> *const slm_model {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/llama-3.2-1b-int4");
+    let mut model = ptr::null();
+    // SAFETY: valid texts and memory for the handle and the error.
+    let (status, message) = call(|error| unsafe {
+        slm_model_load(directory.as_ptr().cast(), directory.len(), ptr::null(), &raw mut model, error)
+    });
+    assert_eq!(status, SLM_OK, "{message}");
+    model
+}
+
+/// A new session of a model.
+pub(crate) fn session(model: *const slm_model) -> *mut slm_session {
+    let mut session = ptr::null_mut();
+    // SAFETY: a model that is not freed, and memory for the handle and the error.
+    let (status, message) =
+        call(|error| unsafe { slm_session_new(model, ptr::null(), &raw mut session, error) });
+    assert_eq!(status, SLM_OK, "{message}");
+    session
+}
 
 /// Calls a fallible function and returns its status and its error's message; checks that the two agree.
 pub(crate) fn call(function: impl FnOnce(*mut *mut slm_error) -> slm_status) -> (slm_status, String) {

@@ -3,6 +3,8 @@
 use std::ffi::{CString, c_char};
 use std::sync::LazyLock;
 
+use edgeslm::kernels::KernelTable;
+
 use crate::boundary;
 
 /// The version of the C ABI that this header describes: major number << 16 | minor number. A library serves a program
@@ -22,8 +24,8 @@ pub extern "C" fn slm_abi_version() -> u32 {
     boundary::value(0, || SLM_ABI_VERSION)
 }
 
-/// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`. Valid for
-/// ever.
+/// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, and `kernels`,
+/// the kernel rows that this CPU can run, best first. Valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn slm_build_info() -> *const c_char {
     static INFO: LazyLock<CString> = LazyLock::new(|| CString::new(build_info()).unwrap_or_default());
@@ -31,13 +33,13 @@ pub extern "C" fn slm_build_info() -> *const c_char {
 }
 
 fn build_info() -> String {
-    format!(
-        r#"{{"version":"{}","abi":"{}.{}","target":"{}-{}","build":"{}"}}"#,
-        env!("CARGO_PKG_VERSION"),
-        SLM_ABI_VERSION >> 16,
-        SLM_ABI_VERSION & 0xffff,
-        std::env::consts::ARCH,
-        std::env::consts::OS,
-        if cfg!(debug_assertions) { "debug" } else { "release" },
-    )
+    let kernels: Vec<&str> = KernelTable::supported().map(KernelTable::name).collect();
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "abi": format!("{}.{}", SLM_ABI_VERSION >> 16, SLM_ABI_VERSION & 0xffff),
+        "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+        "kernels": kernels,
+    })
+    .to_string()
 }

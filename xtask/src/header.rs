@@ -82,6 +82,10 @@ fn section_titles(sources: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 fn with_sections(header: &str, titles: &BTreeMap<String, String>) -> String {
     let mut result = String::with_capacity(header.len() + 1024);
     let mut present = None;
+    // The generator breaks a long declaration after each of its marks.
+    let header = header
+        .replace("\nSLM_API\n", "\nSLM_API ")
+        .replace("\nSLM_API SLM_NODISCARD\n", "\nSLM_API SLM_NODISCARD ");
     // A declaration and the comment on top of it are a paragraph.
     for paragraph in header.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty()) {
         let declaration = paragraph.lines().find(|line| line.starts_with("SLM_API "));

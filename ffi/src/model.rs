@@ -1,0 +1,283 @@
+//! Models: loading, and what they tell.
+
+use std::ffi::c_char;
+use std::path::Path;
+
+use edgeslm::model::Load;
+use edgeslm::{Accuracy, LoadOptions, MemoryEstimate, Model};
+
+use crate::boundary::{self, Output, required};
+use crate::error::{Failure, Outcome, slm_error};
+use crate::handle::{Counted, Shared};
+use crate::options::{self, Options, Plain};
+use crate::sampling::slm_sampling_options;
+use crate::status::{SLM_INTERNAL, SLM_INVALID_ARGUMENT, slm_status};
+use crate::string::{self, Text, slm_str, slm_string};
+
+/// Weights are read where they lie in the mapped files: nothing is copied, and processes share them. Nothing may change
+/// the files meanwhile: a process that truncates one ends every program that has mapped it.
+pub const SLM_LOAD_MAP: i32 = 0;
+/// The files are read into memory once; what happens to them afterwards has no effect.
+pub const SLM_LOAD_COPY: i32 = 1;
+
+/// Integer dot products over activations quantised to 8 bits, f16 KV cache.
+pub const SLM_ACCURACY_DEFAULT: i32 = 0;
+/// fp32 arithmetic in a fixed order, f32 KV cache.
+pub const SLM_ACCURACY_STRICT: i32 = 1;
+
+/// As a flag of `slm_model_options`: follows links that lead out of the model directory.
+pub const SLM_FOLLOW_LINKS: u32 = 1;
+
+/// A loaded model, immutable and shared: any number of threads may use it.
+pub struct slm_model {
+    pub(crate) shared: Shared<Model>,
+}
+
+impl Counted for slm_model {}
+
+/// Options of loading; fill them with `slm_model_options_init` first.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct slm_model_options {
+    /// The size of this struct, as `slm_model_options_init` set it.
+    pub struct_size: u32,
+    /// `SLM_FOLLOW_LINKS` or 0.
+    pub flags: u32,
+    /// `SLM_LOAD_...`.
+    pub load: i32,
+    /// `SLM_ACCURACY_...`.
+    pub accuracy: i32,
+    /// Threads, the caller's included; 0 for as many as the process may use.
+    pub threads: u32,
+    /// The most positions of a session; 0 for what the model was trained for.
+    pub context_length: u32,
+    /// The most bytes that the KV caches of all sessions may hold together: what would go above ends with
+    /// `SLM_MEMORY_BUDGET` before it is allocated. 0 for three quarters of the memory that is free at loading,
+    /// `UINT64_MAX` for no limit.
+    pub memory_budget: u64,
+    /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`; empty to choose by
+    /// looking.
+    pub graph: slm_str,
+    /// The kernel row, as `slm_build_info` names them; empty for the best that the CPU has.
+    pub kernels: slm_str,
+}
+
+// SAFETY: integers and texts, without padding in front of a field.
+unsafe impl Plain for slm_model_options {}
+
+impl Options for slm_model_options {
+    const DEFAULTS: Self = Self {
+        struct_size: size_of::<Self>() as u32,
+        flags: 0,
+        load: SLM_LOAD_MAP,
+        accuracy: SLM_ACCURACY_DEFAULT,
+        threads: 0,
+        context_length: 0,
+        memory_budget: 0,
+        graph: slm_str::EMPTY,
+        kernels: slm_str::EMPTY,
+    };
+}
+
+/// What loading a model and running one session takes, in bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct slm_estimate {
+    /// Weights that each token reads. With `SLM_LOAD_MAP` these are pages of the files, which the system may drop and
+    /// read again; with `SLM_LOAD_COPY` they are memory of the process.
+    pub weights: u64,
+    /// Keys and values of the session.
+    pub cache: u64,
+    /// Buffers for activations and logits.
+    pub scratch: u64,
+    /// Tokenizer, chat template and the graph's own data.
+    pub text: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+// SAFETY: integers of 8 bytes each.
+unsafe impl Plain for slm_estimate {}
+
+impl From<&MemoryEstimate> for slm_estimate {
+    fn from(estimate: &MemoryEstimate) -> Self {
+        Self {
+            weights: estimate.weights,
+            cache: estimate.cache,
+            scratch: estimate.scratch,
+            text: estimate.text,
+            total: estimate.total(),
+        }
+    }
+}
+
+/// Reads the caller's options.
+///
+/// # Safety
+/// `options` is NULL or points to options whose pointers are NULL or valid.
+pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<LoadOptions> {
+    // SAFETY: passed on.
+    let (options, graph, kernels) = unsafe {
+        let options = options::read(options)?;
+        let graph = string::read("graph", options.graph.data, options.graph.len)?;
+        (options, graph, string::read("kernels", options.kernels.data, options.kernels.len)?)
+    };
+    let unknown =
+        |what: &str, value: i64| Failure::new(SLM_INVALID_ARGUMENT, format!("there is no {what} {value}"));
+    if options.flags & !SLM_FOLLOW_LINKS != 0 {
+        return Err(unknown("flag", options.flags.into()));
+    }
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ok(LoadOptions {
+        graph: given(graph),
+        kernels: given(kernels),
+        load: match options.load {
+            SLM_LOAD_MAP => Load::Map,
+            SLM_LOAD_COPY => Load::Copy,
+            other => return Err(unknown("way to load", other.into())),
+        },
+        accuracy: match options.accuracy {
+            SLM_ACCURACY_DEFAULT => Accuracy::Default,
+            SLM_ACCURACY_STRICT => Accuracy::Strict,
+            other => return Err(unknown("accuracy", other.into())),
+        },
+        threads: (options.threads > 0).then_some(options.threads as usize),
+        memory_budget: (options.memory_budget > 0).then_some(options.memory_budget),
+        context_length: (options.context_length > 0).then_some(options.context_length as usize),
+        follow_links: options.flags & SLM_FOLLOW_LINKS != 0,
+    })
+}
+
+/// Fills `options`, a struct of `size` bytes, with the defaults.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_options_init(
+    options: *mut slm_model_options,
+    size: usize,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the caller's struct of `size` bytes and memory for the error.
+    unsafe { options::init(options, size, error) }
+}
+
+/// Stores in `estimate`, a struct of `size` bytes, what loading the model and running one session of `positions` tokens
+/// would take, without loading it. NULL for `options` means the defaults.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_estimate(
+    directory: *const c_char,
+    directory_length: usize,
+    options: *const slm_model_options,
+    positions: u64,
+    estimate: *mut slm_estimate,
+    size: usize,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let directory = string::read("directory", directory, directory_length)?;
+        if estimate.is_null() {
+            return Err(Failure::null("estimate"));
+        }
+        let options = read_options(options)?;
+        let positions = usize::try_from(positions).unwrap_or(usize::MAX);
+        let result = Model::estimate(Path::new(directory), &options, positions)?;
+        options::write("estimate", &slm_estimate::from(&result), estimate, size)
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Loads the model in a directory: one in the layout of the ONNX Runtime GenAI builder or of transformers.js. NULL for
+/// `options` means the defaults.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_load(
+    directory: *const c_char,
+    directory_length: usize,
+    options: *const slm_model_options,
+    model: *mut *const slm_model,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let directory = string::read("directory", directory, directory_length)?;
+        let output = Output::new("model", model)?;
+        let options = read_options(options)?;
+        let model = Model::load(Path::new(directory), &options)?;
+        output.write(slm_model { shared: Shared::new("model", model) }.into_handle());
+        Ok(())
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Stores what the model is and how it runs, as a JSON object: architecture, context length, engine, kernel row, bytes of
+/// weights by kind, bytes of KV cache for a position, and more.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_info(
+    model: *const slm_model,
+    info: *mut slm_string,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let model = required("model", model)?;
+        let output = Output::new("info", info)?;
+        let json = model.shared.with(|model| {
+            serde_json::to_string(&model.info())
+                .map_err(|error| Failure::new(SLM_INTERNAL, error.to_string()))
+        })?;
+        output.write(Text::new(json).into_owned());
+        Ok(())
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Fills `options`, a struct of `size` bytes, with how the model's publisher recommends to choose tokens: greedily where
+/// nothing is recommended.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_sampling(
+    model: *const slm_model,
+    options: *mut slm_sampling_options,
+    size: usize,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let model = required("model", model)?;
+        let sampling = model.shared.with(|model| Ok(model.config().sampling.options()))?;
+        options::fill(&slm_sampling_options::from(&sampling), options, size)
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Stores another handle to the same model, which is loaded until both are freed.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_clone(
+    model: *const slm_model,
+    clone: *mut *const slm_model,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let output = Output::new("clone", clone)?;
+        required("model", model)?.shared.with(|_| Ok(()))?;
+        output.write(slm_model::clone_handle(model));
+        Ok(())
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Gives the handle up; NULL is allowed. The model is unloaded when no handle, session or stream needs it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_free(model: *const slm_model) {
+    // SAFETY: NULL, or a handle that the caller gives up.
+    unsafe { Counted::free(model) };
+}
