@@ -49,7 +49,7 @@ pub unsafe extern "C" fn slm_count_tokens(
         let model = required("model", model)?;
         let output = Output::new("count", count)?;
         let text = string::read("text", text, text_length)?;
-        let tokens = model.shared.with(|model| tokenize(&model.text().tokenizer, text, mode))?;
+        let tokens = model.shared.with(|model| tokenize(model.text().tokenizer(), text, mode))?;
         output.write(tokens.len());
         Ok(())
     };
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn slm_tokenize(
         }
         let output = Output::new("count", count)?;
         let text = string::read("text", text, text_length)?;
-        let result = model.shared.with(|model| tokenize(&model.text().tokenizer, text, mode))?;
+        let result = model.shared.with(|model| tokenize(model.text().tokenizer(), text, mode))?;
         if result.len() > capacity {
             let message = format!("the text has {} tokens and the array holds {capacity}", result.len());
             return Err(Failure::new(SLM_BUFFER_TOO_SMALL, message));
@@ -114,9 +114,9 @@ pub unsafe extern "C" fn slm_detokenize(
         if flags & !SLM_SKIP_SPECIAL_TOKENS != 0 {
             return Err(Failure::new(SLM_INVALID_ARGUMENT, format!("there are no flags {flags:#x}")));
         }
-        let text = model
-            .shared
-            .with(|model| Ok(model.text().tokenizer.decode(tokens, flags & SLM_SKIP_SPECIAL_TOKENS != 0)))?;
+        let text = model.shared.with(|model| {
+            Ok(model.text().tokenizer().decode(tokens, flags & SLM_SKIP_SPECIAL_TOKENS != 0))
+        })?;
         output.write(Text::new(text).into_owned());
         Ok(())
     };
