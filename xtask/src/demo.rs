@@ -37,7 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cargo(&["run", "--quiet", "--release", "--example", "triage_kiosk", "--", "--model", directory])
 }
 
-/// The model's directories, downloaded and imported where they are missing.
+/// The model's directories: downloaded where that was not done before, and imported anew.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 pub(crate) fn models() -> anyhow::Result<Models> {
     let folder = workspace().join(FOLDER);
@@ -53,9 +53,10 @@ pub(crate) fn models() -> anyhow::Result<Models> {
     let exact = folder.join("smollm2-135m-instruct");
     let int4 = folder.join("smollm2-135m-instruct-int4");
     for (directory, quantize) in [(&exact, None), (&int4, Some(Quantize::INT4))] {
-        if !directory.exists() {
-            import(&gguf, directory, quantize)?;
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
         }
+        import(&gguf, directory, quantize)?;
     }
     Ok(Models { gguf, exact, int4 })
 }

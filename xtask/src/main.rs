@@ -3,6 +3,7 @@
 mod demo;
 mod header;
 mod progress;
+mod python;
 mod size;
 mod synth;
 mod test;
@@ -23,6 +24,8 @@ enum Chore {
     Demo,
     /// Write ffi/include/edgeslm.h from the C ABI crate
     Header(header::Arguments),
+    /// Run the tests that need ONNX Runtime and onnxruntime-genai, in an environment under target
+    Python,
     /// Build the release shared library and check its size
     Size,
     /// Write a model directory of a published shape with random weights
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Demo => demo::run(),
         Chore::Header(arguments) => header::run(&arguments),
+        Chore::Python => python::run(),
         Chore::Size => size::run(),
         Chore::Synth(arguments) => synth::run(&arguments),
         Chore::Test => test::run(),

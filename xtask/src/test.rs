@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::size;
+use crate::{python, size};
 
 /// The steps: what each checks, and the arguments to Cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -21,6 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for (name, arguments) in STEPS {
         step(name, || cargo(arguments))?;
     }
+    step("what ONNX Runtime and onnxruntime-genai say", python::run)?;
     step("size of the shared library", size::run)
 }
 

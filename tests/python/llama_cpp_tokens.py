@@ -1,0 +1,59 @@
+"""Writes how llama.cpp tokenises texts: the expectation for imported tokenizers.
+
+usage: llama_cpp_tokens.py MODEL.gguf OUT.json     (needs the PyPI package xllamacpp)
+"""
+
+import json
+import sys
+import urllib.request
+
+import xllamacpp
+
+TEXTS = [
+    "Hello, world!",
+    "  two  spaces   and\ttabs\n\nnewlines\r\n",
+    "It's 12345 o'clock; we'll pay $3.50 (10%).",
+    "Ünïcödé — ß, ñ, æ; 你好，世界 🎉🚀 e\u0301",
+    "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n",
+    "def f(x):\n    return x**2  # square\n",
+    "a\u00a0b\u2003c\u200bd",
+    "ПРИВЕТ мир 123абв",
+    "",
+    " ",
+    "\n",
+    "I'M DON'T can't CAN'T he's",
+    "<|endoftext|>x<|im_end|>",
+    "1,234,567.89 2024-01-02 ½ ² ٣",
+    "word\u0000null",
+    "한국어 ไทย עברית",
+    "https://example.com/a?b=c&d=%20e#f",
+    "....!!!???--==>><<",
+    "trailing space ",
+    "ﬁ ligature ｆｕｌｌ",
+]
+# onnxruntime-genai's own tokenizer treats these otherwise than llama.cpp and the tokenizers library.
+GENAI_DIFFERS = {"1,234,567.89 2024-01-02 ½ ² ٣", "word\u0000null"}
+
+parameters = xllamacpp.CommonParams()
+parameters.model.path = sys.argv[1]
+parameters.n_ctx = 2048
+parameters.port = 18431
+parameters.warmup = False
+server = xllamacpp.Server(parameters)
+
+
+def tokenize(text):
+    body = json.dumps({"content": text, "add_special": False, "parse_special": True}).encode()
+    request = urllib.request.Request(f"{server.listening_address}/tokenize", body, {"Content-Type": "application/json"})
+    return json.loads(urllib.request.urlopen(request).read())["tokens"]
+
+
+cases = []
+for text in TEXTS:
+    case = {"text": text, "tokens": tokenize(text)}
+    if text in GENAI_DIFFERS:
+        case["genai"] = "differs"
+    cases.append(case)
+made_by = "tests/python/llama_cpp_tokens.py SmolLM2-135M-Instruct.Q4_1.gguf OUT.json (xllamacpp 2026.10.11549)"
+with open(sys.argv[2], "w", encoding="utf-8") as file:
+    json.dump({"made_by": made_by, "cases": cases}, file, ensure_ascii=False, indent=1)

@@ -1,0 +1,79 @@
+//! The tests that run ONNX Runtime and onnxruntime-genai on what the library writes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use edgeslm::import::{BlockFormat, FloatType, SynthOptions, ZeroPoints, published_names, synthesise};
+
+use crate::demo::{self, python, succeed, workspace};
+
+/// Runs them in an environment of their own under `target`.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let interpreter = environment()?;
+    let tests = workspace().join("tests");
+    let script = |name: &str| {
+        let mut command = Command::new(&interpreter);
+        command.arg(tests.join("python").join(name)).current_dir(workspace());
+        command
+    };
+    let synthesised = synthesise_all()?;
+    succeed(script("check_synth.py").args(synthesised))?;
+    let models = demo::models()?;
+    let tokens = tests.join("data/import/smollm2_tokens.json");
+    succeed(script("check_import.py").args([&models.gguf, &models.exact, &models.int4, &tokens]))
+}
+
+/// The interpreter of a virtual environment that has the pinned packages.
+fn environment() -> anyhow::Result<PathBuf> {
+    let folder = workspace().join("target/venv");
+    let interpreter =
+        folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let requirements = workspace().join("tests/python/requirements.txt");
+    let wanted = fs::read_to_string(&requirements)?;
+    let installed = folder.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(interpreter);
+    }
+    succeed(Command::new(python()).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(&interpreter);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    succeed(pip.arg(&requirements))?;
+    fs::write(&installed, wanted)?;
+    Ok(interpreter)
+}
+
+/// A small directory of every published graph, and of every way to store it.
+fn synthesise_all() -> anyhow::Result<Vec<PathBuf>> {
+    let folder = workspace().join("target/synth-tests");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let mut directories = Vec::new();
+    let mut write = |model: &str, variant: &str, options: &SynthOptions| -> anyhow::Result<()> {
+        let directory = folder.join(Path::new(&format!("{model}{variant}")));
+        let options = SynthOptions { tiny: true, ..options.clone() };
+        synthesise(model, &directory, &options, &mut |_| {})?;
+        directories.push(directory);
+        Ok(())
+    };
+    let plain = SynthOptions::default();
+    let full_cache = SynthOptions { window_sized_cache: false, ..plain.clone() };
+    let half = SynthOptions { float_type: FloatType::F16, ..full_cache.clone() };
+    let stored = |bits, block_size, zero_points| SynthOptions {
+        format: BlockFormat { bits, block_size, zero_points },
+        ..plain.clone()
+    };
+    for model in published_names() {
+        write(model, "", &plain)?;
+    }
+    write("gemma-2-2b", "-full-cache", &full_cache)?;
+    for model in ["llama-3.2-1b", "phi-4-mini", "gemma-2-2b"] {
+        write(model, "-float16", &half)?;
+    }
+    write("smollm2-135m", "-int8", &stored(8, 32, ZeroPoints::Symmetric))?;
+    write("smollm2-135m", "-block-256", &stored(4, 256, ZeroPoints::Symmetric))?;
+    write("qwen-2.5-3b", "-packed", &stored(4, 128, ZeroPoints::Packed))?;
+    write("qwen-2.5-3b", "-float", &stored(4, 16, ZeroPoints::Float))?;
+    Ok(directories)
+}
