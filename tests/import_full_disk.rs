@@ -25,7 +25,11 @@ fn a_full_disk_leaves_nothing_behind() {
     command.arg(std::env::current_exe().unwrap()).args(this_test).env(SMALL_DISK, disk.path());
     let output = command.output().expect("unshare of util-linux");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn write_to(disk: &Path) {

@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] is a list of [`Step`]s over values with one row a token: `[tokens, width]`, f32. Everything in the
 //! ONNX file that only computes masks, positions and lengths is gone by then; it was checked to mean what the engine
-//! does anyway (see [`control`]). [`passes`] rewrite programs into fewer, larger steps.
+//! does anyway (see `control`). [`passes`] rewrite programs into fewer, larger steps.
 
 #![forbid(unsafe_code)]
 

@@ -169,7 +169,7 @@ pub(super) fn store_value<L: Lanes>(lanes: L, row: &[f32], block: KvBlockMut<'_>
     }
 }
 
-/// Parameters of [`attend_block`].
+/// Parameters of [`attend_block`](super::KernelTable::attend_block).
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionScale {
     /// What scores are multiplied with, such as 1 / sqrt(head_dim).

@@ -1,7 +1,7 @@
 //! The ONNX operators that a decoder graph may use: one file per operator or family of operators.
 //!
 //! An operator reads its attributes (any that it does not know is an error), checks its inputs and appends steps to the
-//! program. To add one: write its file and its line in [`TABLE`].
+//! program. To add one: write its file and its line in `TABLE`.
 
 #![forbid(unsafe_code)]
 

@@ -27,8 +27,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// The interpreter of a virtual environment that has the pinned packages.
 fn environment() -> anyhow::Result<PathBuf> {
     let folder = workspace().join("target/venv");
-    let interpreter =
-        folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let interpreter = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let requirements = workspace().join("tests/python/requirements.txt");
     let wanted = fs::read_to_string(&requirements)?;
     let installed = folder.join("installed.txt");

@@ -1,4 +1,4 @@
-//! The CPU engine: runs a [`Program`](crate::graph::Program) with this library's own kernels, reading the weights where
+//! The CPU engine: runs a [`Program`] with this library's own kernels, reading the weights where
 //! they lie in the mapped files.
 
 #![forbid(unsafe_code)]
