@@ -128,9 +128,15 @@ fn what_cannot_be_answered_is_an_error() {
     run(&arguments!["--threads", "0", "a"], b"").failure(2);
     // A model of no known family, without a template.
     let copy = copy(&data("variants/dense"));
-    let config = copy.path().join("genai_config.json");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("\"llama\"", "\"other\"")).unwrap();
+    for (file, from, to) in [
+        ("genai_config.json", "\"llama\"", "\"other\""),
+        ("tokenizer_config.json", "\"chat_template\"", "\"x\""),
+    ] {
+        let path = copy.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    }
     edgeslm(arguments!["run", copy.path(), "hello"]).failure(1).says(&["no chat template", "--raw"]);
     edgeslm(arguments!["chat", copy.path()]).failure(1).says(&["no chat template", "run --raw"]);
 }
