@@ -17,7 +17,7 @@ use crate::session::CancelToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Accuracy {
-    /// Integer dot products over activations quantised to 8 bits per block of 32, f16 KV cache.
+    /// Integer dot products over activations quantised to 8 bits per block of 16, f16 KV cache.
     #[default]
     Default,
     /// fp32 arithmetic in a fixed order and an f32 KV cache.

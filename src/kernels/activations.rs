@@ -1,4 +1,4 @@
-//! Activations quantised to 8 bits in blocks of 32, laid out so that the integer kernels load them as they are.
+//! Activations quantised to 8 bits in blocks of 16, laid out so that the integer kernels load them as they are.
 
 use std::ops::Range;
 

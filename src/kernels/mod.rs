@@ -5,7 +5,7 @@
 //! computed together. So a prompt fed at once, in parts or token by token gives the same numbers.
 //! "Tree" is the sum of 16 lanes that adds the upper half to the lower four times.
 //!
-//! - Quantised activations: per block of 32 k, t = max|a| / 127 and q = a / t rounded to nearest even.
+//! - Quantised activations: per block of 16 k, t = max|a| / 127 and q = a / t rounded to nearest even.
 //! - [`KernelTable::multiply_int8`]: a chunk is 128 k for 4-bit and 64 k for 8-bit weights; lane l of 16 covers 8 or 4
 //!   consecutive k of it. Per chunk i = sum((w - middle) * q) exactly, then acc = fma(i, scale * t, acc) in
 //!   order of chunks, then the tree. Zero points other than the middle: block b adds

@@ -4,12 +4,14 @@ use super::activations::{BlockActivations, NaturalChunk, SplitChunk};
 use super::columns::ColumnsMut;
 use super::lanes::{BF16, F16, F32, Lanes, Spread, padded, size_of_format, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
-use super::zero_points::{centred_zero_points, is_middle};
+use super::zero_points::{centred_zero_points, is_middle, load_floats};
 
 /// Output features that share a pass over the activations.
 const TILE_ROWS: usize = 4;
 /// Activations of this many bytes stay in the second-level cache while weights stream past.
 const TOKEN_BLOCK_BYTES: usize = 384 << 10;
+/// Tokens that share the zero points of a tile.
+const CORRECTED_TOKENS: usize = 16;
 /// How far ahead weights are asked for when there is one token.
 const PREFETCH_BYTES: usize = 4096;
 
@@ -118,6 +120,16 @@ pub(super) fn multiply<L: Lanes>(
         (_, Floats::F16(_)) => run::<L, EightBits, F16>(lanes, matrix, rows, activations, out),
         (_, Floats::Bf16(_)) => run::<L, EightBits, BF16>(lanes, matrix, rows, activations, out),
     }
+    if !is_middle(matrix) {
+        correct(lanes, matrix, rows, activations, out);
+    }
+    if let Some(bias) = matrix.bias {
+        for token in 0..activations.tokens() {
+            for (position, out) in out.row_mut(token).iter_mut().enumerate() {
+                *out += bias[rows.at(position)];
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -141,19 +153,19 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
             let tile_rows = tile_rows(rows, position);
             let mut token = start;
             while token < end {
+                let count = (end - token).min(if L::WIDE && FORMAT != BF16 { 4 } else { 2 });
+                // A short group computes its last token again.
+                let at = |index: usize| (token + index).min(end - 1);
                 let mut sums = [[0.0; TILE_ROWS]; 4];
-                let count = (end - token).min(if L::WIDE { 4 } else { 2 });
                 if count == 1 {
                     [sums[0]] =
                         tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], ahead);
-                } else if count == 2 {
-                    let group = [token, token + 1];
-                    [sums[0], sums[1]] =
-                        tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, group, 0);
-                } else {
-                    // A group of three computes its last token twice.
-                    let group = [token, token + 1, token + 2, (token + 3).min(end - 1)];
+                } else if L::WIDE && FORMAT != BF16 {
+                    let group = [token, at(1), at(2), at(3)];
                     sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, 0);
+                } else {
+                    [sums[0], sums[1]] =
+                        tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, [token, at(1)], 0);
                 }
                 for sums in &sums[..count] {
                     write(out.row_mut(token), position, *sums);
@@ -275,67 +287,60 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     for token in 0..T {
         totals[token] = lanes.sum4(sums[token]);
     }
-
-    if !is_middle(matrix) {
-        let corrections = correct::<L, FORMAT, T>(lanes, matrix, rows, activations, tokens);
-        for (totals, corrections) in totals.iter_mut().zip(corrections) {
-            for (total, correction) in totals.iter_mut().zip(corrections) {
-                *total -= correction;
-            }
-        }
-    }
-    if let Some(bias) = matrix.bias {
-        for totals in &mut totals {
-            for (total, row) in totals.iter_mut().zip(rows) {
-                *total += bias[row];
-            }
-        }
-    }
     totals
 }
 
-/// The sums over blocks of scale * (zero point - middle) * (sum of activations).
+/// Subtracts the sums over blocks of scale * (zero point - middle) * (sum of activations).
 #[inline(always)]
-fn correct<L: Lanes, const FORMAT: u8, const T: usize>(
+fn correct<L: Lanes>(
     lanes: L,
     matrix: &BlockMatrix<'_>,
-    rows: [usize; TILE_ROWS],
+    rows: Rows<'_>,
     activations: &BlockActivations,
-    tokens: [usize; T],
-) -> [[f32; TILE_ROWS]; T] {
-    let size = size_of_format(FORMAT);
+    out: &mut ColumnsMut<'_>,
+) {
     let level = (matrix.shape.block_size / 16).min(8).trailing_zeros() as usize;
     let units = matrix.shape.block_size.div_ceil(128);
-    let scales = rows.map(|row| matrix.row_scales(row));
-    let sums_of = tokens.map(|token| activations.sums(token, level));
-    let mut sums = [[lanes.splat(0.0); TILE_ROWS]; T];
-    let mut block = 0;
-    while block < matrix.blocks {
-        let mut blocks_of = [lanes.splat(0.0); T];
-        for token in 0..T {
-            blocks_of[token] = if units == 1 {
-                lanes.load_partial(&sums_of[token][block..])
-            } else {
-                let mut totals = [0.0; 16];
-                for (total, units) in totals.iter_mut().zip(sums_of[token][block * units..].chunks(units)) {
-                    *total = units.iter().fold(0.0, |total, unit| total + unit);
+    let tokens = activations.tokens();
+    let mut sums = [[lanes.splat(0.0); TILE_ROWS]; CORRECTED_TOKENS];
+    for start in (0..tokens).step_by(CORRECTED_TOKENS) {
+        let count = CORRECTED_TOKENS.min(tokens - start);
+        for position in (0..rows.len()).step_by(TILE_ROWS) {
+            let tile_rows = tile_rows(rows, position);
+            for sums in &mut sums[..count] {
+                *sums = [lanes.splat(0.0); TILE_ROWS];
+            }
+            for block in (0..matrix.blocks).step_by(16) {
+                let mut weights = [lanes.splat(0.0); TILE_ROWS];
+                for (weight, row) in weights.iter_mut().zip(tile_rows) {
+                    let scales = matrix.scales.slice(row * matrix.blocks..(row + 1) * matrix.blocks);
+                    *weight = lanes.mul(
+                        load_floats(lanes, scales, block),
+                        centred_zero_points(lanes, matrix, row, block),
+                    );
                 }
-                lanes.load(&totals)
-            };
-        }
-        for row in 0..TILE_ROWS {
-            let zero_points = centred_zero_points(lanes, matrix, rows[row], block);
-            let scale = lanes.load_floats::<FORMAT>(&scales[row][block * size..]);
-            let weight = lanes.mul(scale, zero_points);
-            for token in 0..T {
-                sums[token][row] = lanes.fma(weight, blocks_of[token], sums[token][row]);
+                for (index, sums) in sums[..count].iter_mut().enumerate() {
+                    let of_token = activations.sums(start + index, level);
+                    let of_blocks = if units == 1 {
+                        lanes.load_partial(&of_token[block..])
+                    } else {
+                        let mut totals = [0.0; 16];
+                        for (total, units) in totals.iter_mut().zip(of_token[block * units..].chunks(units)) {
+                            *total = units.iter().fold(0.0, |total, unit| total + unit);
+                        }
+                        lanes.load(&totals)
+                    };
+                    for row in 0..TILE_ROWS {
+                        sums[row] = lanes.fma(weights[row], of_blocks, sums[row]);
+                    }
+                }
+            }
+            for (index, sums) in sums[..count].iter().enumerate() {
+                let row = &mut out.row_mut(start + index)[position..];
+                for (out, sum) in row.iter_mut().zip(lanes.sum4(*sums)) {
+                    *out -= sum;
+                }
             }
         }
-        block += 16;
     }
-    let mut totals = [[0.0; TILE_ROWS]; T];
-    for token in 0..T {
-        totals[token] = lanes.sum4(sums[token]);
-    }
-    totals
 }

@@ -1,4 +1,4 @@
-//! Activations to 8 bits in blocks of 32.
+//! Activations to 8 bits in blocks of 16.
 
 use super::activations::{ActivationLayout, ActivationsMut};
 use super::lanes::Lanes;
@@ -18,14 +18,13 @@ pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut Activations
             }
         };
         let mut codes = [0; 128];
-        let mut scales = [0.0; 4];
-        for (block, values) in whole.as_chunks::<32>().0.iter().enumerate() {
-            scales[block] = quantise_block(lanes, values, &mut codes[32 * block..][..32]);
-        }
+        let mut scales = [0.0; 8];
         let mut sums = [0.0; 15];
-        for index in 0..8 {
-            let sum: i32 = codes[16 * index..][..16].iter().map(|&code| i32::from(code)).sum();
-            sums[index] = scales[index / 2] * sum as f32;
+        let blocks = whole.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
+        for (index, (values, codes)) in blocks.enumerate() {
+            scales[index] = quantise_block(lanes, values, codes);
+            let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+            sums[index] = scales[index] * sum as f32;
         }
         for index in 0..4 {
             sums[8 + index] = sums[2 * index] + sums[2 * index + 1];
@@ -50,7 +49,7 @@ pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut Activations
                         sum += i32::from(codes[8 * lane + index]);
                     }
                     chunk.offsets[lane] = -8 * sum;
-                    chunk.scales[lane] = scales[lane / 4];
+                    chunk.scales[lane] = scales[lane / 2];
                 }
             }
             ActivationLayout::Natural => {
@@ -64,7 +63,7 @@ pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut Activations
                             sum += i32::from(codes[4 * lane + index]);
                         }
                         chunk.offsets[lane] = -128 * sum;
-                        chunk.scales[lane] = scales[2 * half + lane / 8];
+                        chunk.scales[lane] = scales[4 * half + lane / 4];
                     }
                 }
             }
@@ -72,15 +71,12 @@ pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut Activations
     }
 }
 
-/// Quantises 32 values and returns their scale. A NaN or an infinity leaves codes of zero and itself as the
+/// Quantises 16 values and returns their scale. A NaN or an infinity leaves codes of zero and itself as the
 /// scale, so that the products become NaN.
 #[inline(always)]
-fn quantise_block<L: Lanes>(lanes: L, values: &[f32; 32], codes: &mut [i8]) -> f32 {
-    let [low, high] = values.as_chunks::<16>().0 else { return 0.0 };
-    let halves = [lanes.load(low), lanes.load(high)];
-    let mut magnitudes = [0.0; 16];
-    lanes.store(lanes.max_magnitude(halves[0], halves[1]), &mut magnitudes);
-    let mut bits = magnitudes.map(f32::to_bits);
+fn quantise_block<L: Lanes>(lanes: L, values: &[f32; 16], codes: &mut [i8; 16]) -> f32 {
+    let vector = lanes.load(values);
+    let mut bits = values.map(|value| value.to_bits() & i32::MAX as u32);
     for half in [8, 4, 2, 1] {
         for lane in 0..half {
             bits[lane] = bits[lane].max(bits[lane + half]);
@@ -88,11 +84,9 @@ fn quantise_block<L: Lanes>(lanes: L, values: &[f32; 32], codes: &mut [i8]) -> f
     }
     let scale = f32::from_bits(bits[0]) / 127.0;
     if scale > 0.0 && scale.is_finite() {
-        for (half, codes) in halves.into_iter().zip(codes.as_chunks_mut::<16>().0) {
-            let rounded = lanes.round(lanes.div(half, lanes.splat(scale)));
-            let clamped = lanes.max(lanes.min(rounded, lanes.splat(127.0)), lanes.splat(-127.0));
-            *codes = lanes.to_bytes(clamped);
-        }
+        let rounded = lanes.round(lanes.div(vector, lanes.splat(scale)));
+        let clamped = lanes.max(lanes.min(rounded, lanes.splat(127.0)), lanes.splat(-127.0));
+        *codes = lanes.to_bytes(clamped);
     } else {
         codes.fill(0);
     }

@@ -12,11 +12,11 @@ pub(super) fn tree(mut lanes: [f32; 16]) -> f32 {
     lanes[0]
 }
 
-/// Codes, and the scale of each block of 32.
+/// Codes, and the scale of each block of 16.
 pub(super) fn quantise(x: &[f32]) -> (Vec<i32>, Vec<f32>) {
     let mut codes = Vec::new();
     let mut scales = Vec::new();
-    for block in x.chunks(32) {
+    for block in x.chunks(16) {
         let largest = block.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
         let scale = largest / 127.0;
         scales.push(scale);
@@ -72,7 +72,7 @@ impl Unpacked {
                 }
                 let weight_scale =
                     if first / size < blocks { self.scales[row * blocks + first / size] } else { 0.0 };
-                let scale = scales.get(first / 32).copied().unwrap_or(0.0);
+                let scale = scales.get(first / 16).copied().unwrap_or(0.0);
                 *sum = (product as f32).mul_add(weight_scale * scale, *sum);
             }
         }
@@ -126,5 +126,5 @@ fn block_sum(codes: &[i32], scales: &[f32], start: usize, size: usize) -> f32 {
             + block_sum(codes, scales, start + size / 2, size / 2);
     }
     let sum: i32 = codes.iter().skip(start).take(16).sum();
-    scales.get(start / 32).copied().unwrap_or(0.0) * sum as f32
+    scales.get(start / 16).copied().unwrap_or(0.0) * sum as f32
 }

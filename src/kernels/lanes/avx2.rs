@@ -173,12 +173,6 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
         max(a, b) => _mm256_max_ps(a, b);
         min(a, b) => _mm256_min_ps(a, b);
         abs(a) => _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
-        max_magnitude(a, b) => {
-            let sign = _mm256_set1_ps(-0.0);
-            let a = _mm256_castps_si256(_mm256_andnot_ps(sign, a));
-            let b = _mm256_castps_si256(_mm256_andnot_ps(sign, b));
-            _mm256_castsi256_ps(_mm256_max_epi32(a, b))
-        };
         round(a) => _mm256_round_ps::<NEAREST>(a);
         power_of_two(a) => {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));

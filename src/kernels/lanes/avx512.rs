@@ -154,15 +154,6 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn max_magnitude(self, a: __m512, b: __m512) -> __m512 {
-        simd! {{
-            let a = _mm512_castps_si512(_mm512_abs_ps(a));
-            let b = _mm512_castps_si512(_mm512_abs_ps(b));
-            _mm512_castsi512_ps(_mm512_max_epi32(a, b))
-        }}
-    }
-
-    #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         simd!(_mm512_roundscale_ps::<NEAREST>(a))
     }

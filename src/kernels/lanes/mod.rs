@@ -70,8 +70,6 @@ pub(super) trait Lanes: Copy {
     /// a < b ? a : b
     fn min(self, a: Self::Float, b: Self::Float) -> Self::Float;
     fn abs(self, a: Self::Float) -> Self::Float;
-    /// The larger magnitude, NaN above all others.
-    fn max_magnitude(self, a: Self::Float, b: Self::Float) -> Self::Float;
     /// To the nearest integer, ties to even.
     fn round(self, a: Self::Float) -> Self::Float;
     /// 2 to the power of an integer from -126 to 127; anything for other exponents.

@@ -183,10 +183,6 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         max(a, b) => vbslq_f32(vcgtq_f32(a, b), a, b);
         min(a, b) => vbslq_f32(vcltq_f32(a, b), a, b);
         abs(a) => vabsq_f32(a);
-        max_magnitude(a, b) => {
-            let (a, b) = (vreinterpretq_u32_f32(vabsq_f32(a)), vreinterpretq_u32_f32(vabsq_f32(b)));
-            vreinterpretq_f32_u32(vmaxq_u32(a, b))
-        };
         round(a) => vrndnq_f32(a);
         power_of_two(a) => {
             let biased = vaddq_s32(vcvtnq_s32_f32(a), vdupq_n_s32(127));

@@ -94,7 +94,6 @@ impl Lanes for Scalar {
         max(a, b) => if a > b { a } else { b };
         min(a, b) => if a < b { a } else { b };
         abs(a) => a.abs();
-        max_magnitude(a, b) => f32::from_bits(a.abs().to_bits().max(b.abs().to_bits()));
         round(a) => a.round_ties_even();
         power_of_two(a) => f32::from_bits((a as i32).wrapping_add(127).wrapping_shl(23) as u32);
         select_greater(a, b, x, y) => if a > b { x } else { y };

@@ -486,7 +486,7 @@ fn the_reference_agrees_with_f64() {
                 let weight = f64::from(matrix.unpacked.weight(row, k));
                 exact += weight * f64::from(value);
                 magnitude += (weight * f64::from(value)).abs();
-                quantisation += weight.abs() * f64::from(scales[k / 32]) * 0.5;
+                quantisation += weight.abs() * f64::from(scales[k / 16]) * 0.5;
             }
             let rounding = 1e-6 * magnitude + 1e-6;
             let strict = f64::from(matrix.unpacked.multiply_f32(row, &matrix.x));
@@ -501,7 +501,7 @@ fn the_reference_agrees_with_f64() {
 
 #[test]
 fn small_products_are_as_computed_by_hand() {
-    // Codes 0 to 15 twice, less 8 and times 0.5; activations are 127 at k = 3 and -2 at k = 20, so t = 1.
+    // Codes 0 to 15 twice, less 8 and times 0.5; activations are 127 at k = 3 and -2 at k = 20, so t = 1 and 2 / 127.
     let codes: Vec<u8> = (0..16).map(|index| (2 * index % 16) | (2 * index % 16 + 1) << 4).collect();
     let mut x = vec![0.0; 32];
     (x[3], x[20]) = (127.0, -2.0);
