@@ -10,6 +10,7 @@
     reason = "the header's opening comment states the contract of all pointers"
 )]
 
+mod allocator;
 mod boundary;
 mod handle;
 mod options;
@@ -42,6 +43,9 @@ pub mod statistics;
 pub mod classify;
 
 pub mod cancel;
+
+#[global_allocator]
+static ALLOCATOR: allocator::WipingAllocator = allocator::WipingAllocator::system();
 
 #[cfg(test)]
 mod tests;

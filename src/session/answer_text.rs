@@ -1,5 +1,7 @@
 //! An answer's text as its tokens come in.
 
+use zeroize::Zeroize;
+
 use crate::text::{StopMatcher, StreamDecoder};
 
 /// Decodes tokens and holds back what may be the beginning of a stop string.
@@ -46,5 +48,11 @@ impl AnswerText {
     /// The text so far.
     pub(super) fn so_far(&self) -> &str {
         &self.text
+    }
+}
+
+impl Drop for AnswerText {
+    fn drop(&mut self) {
+        self.text.zeroize();
     }
 }

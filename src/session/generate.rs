@@ -14,6 +14,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroize;
+
 use super::answer_text::AnswerText;
 use super::sequence::{Sequence, only_row};
 use super::{Event, FinishReason, GenerateOptions, Outcome, Session, Statistics};
@@ -337,5 +339,11 @@ impl Generation {
         } else {
             self.statistics.decode_time += time;
         }
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.target.zeroize();
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::Array2;
+use zeroize::Zeroize;
 
 use crate::engine::{Engine, KvCache, LogitsAt, RunControl, SequenceInput};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +45,9 @@ impl Sequence {
     pub(crate) fn truncate(&mut self, length: usize) {
         if length < self.tokens.len() {
             self.cache.truncate(length);
-            self.tokens.truncate(self.cache.len());
+            let kept = self.cache.len();
+            self.tokens[kept..].zeroize();
+            self.tokens.truncate(kept);
         }
     }
 
@@ -143,6 +146,12 @@ impl Sequence {
     pub(crate) fn extend(&mut self, tokens: &[u32]) {
         self.tokens.extend_from_slice(tokens);
         debug_assert_eq!(self.tokens.len(), self.cache.len(), "the engine cached every token that was fed");
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        self.tokens.zeroize();
     }
 }
 

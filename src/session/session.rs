@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use zeroize::Zeroize;
+
 use super::answer_text::AnswerText;
 use super::generate::Setup;
 use super::sequence::Sequence;
@@ -247,6 +249,7 @@ impl Session {
     /// Replaces the history, as for a conversation that was stored or is to be corrected. What it shares with the
     /// KV cache is still reused.
     pub fn set_history(&mut self, messages: Vec<Message>) {
+        self.wipe_history();
         self.history = messages;
     }
 
@@ -263,10 +266,18 @@ impl Session {
     }
 
     /// Begins a new conversation: the history is the system message alone, and the KV cache is emptied.
+    /// Both are overwritten with zeros, so that memory holds nothing of what was said.
     pub fn reset(&mut self) {
         self.sequence.truncate(0);
+        self.wipe_history();
         self.history = self.options.system.iter().map(|content| Message::system(content.clone())).collect();
         self.statistics = Statistics::default();
+    }
+
+    fn wipe_history(&mut self) {
+        for message in &mut self.history {
+            message.content.zeroize();
+        }
     }
 
     /// Forgets the cached positions from `length` on; no effect when fewer are cached. The history stays, and what
@@ -323,5 +334,11 @@ impl Session {
     #[must_use]
     pub fn text(&self) -> &Arc<Text> {
         &self.text
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.wipe_history();
     }
 }

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
+use zeroize::Zeroize;
 
 use super::budget::{MemoryBudget, Reservation};
 use crate::engine::{Accuracy, KvCache};
@@ -40,6 +42,14 @@ impl HeadBlock {
         }
     }
 
+    /// Overwrites the positions from `first` on with zeros.
+    fn wipe(&mut self, first: usize) {
+        match self {
+            Self::Half(elements) => wipe_positions(elements.reinterpret_cast_mut(), first),
+            Self::Single(elements) => wipe_positions(elements, first),
+        }
+    }
+
     /// Keys and values, to be written.
     pub(crate) fn parts_mut(&mut self) -> (KvBlockMut<'_>, KvBlockMut<'_>) {
         match self {
@@ -53,6 +63,18 @@ impl HeadBlock {
             }
         }
     }
+}
+
+fn wipe_positions<T: Zeroize>(elements: &mut [T], first: usize)
+where
+    [T]: Zeroize,
+{
+    let (keys, values) = elements.split_at_mut(elements.len() / 2);
+    for key in keys.chunks_mut(BLOCK_POSITIONS) {
+        key[first..].zeroize();
+    }
+    let row = values.len() / BLOCK_POSITIONS;
+    values[row * first..].zeroize();
 }
 
 fn zeros<T: Clone>(count: usize, zero: T) -> Result<Box<[T]>> {
@@ -125,6 +147,17 @@ impl CpuCache {
         Ok(())
     }
 
+    /// Overwrites the positions from `length` on with zeros: what was said is not to be read later from memory.
+    fn wipe(&mut self, length: usize) {
+        let (whole, first) = (length / BLOCK_POSITIONS, length % BLOCK_POSITIONS);
+        for head in self.layers.iter_mut().flatten() {
+            let mut first = first;
+            for block in head.blocks.iter_mut().skip(whole) {
+                block.wipe(std::mem::take(&mut first));
+            }
+        }
+    }
+
     fn allocate(&mut self, blocks: usize) -> Result<()> {
         for (layer, shape) in self.layers.iter_mut().zip(self.shapes.iter()) {
             for head in layer {
@@ -134,6 +167,12 @@ impl CpuCache {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for CpuCache {
+    fn drop(&mut self) {
+        self.wipe(0);
     }
 }
 
@@ -154,7 +193,10 @@ impl KvCache for CpuCache {
     }
 
     fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
+        if length < self.length {
+            self.length = length;
+            self.wipe(length);
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -163,5 +205,51 @@ impl KvCache for CpuCache {
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether keys and values of `position` are all zero in every head.
+    fn is_wiped(cache: &CpuCache, position: usize) -> bool {
+        let (block, column) = (position / BLOCK_POSITIONS, position % BLOCK_POSITIONS);
+        let zero = |elements: Vec<f32>| {
+            let (keys, values) = elements.split_at(elements.len() / 2);
+            let row = values.len() / BLOCK_POSITIONS;
+            keys.chunks(BLOCK_POSITIONS).all(|key| key[column] == 0.0)
+                && values[row * column..][..row].iter().all(|value| *value == 0.0)
+        };
+        cache.layers.iter().flatten().all(|head| match &head.blocks[block] {
+            HeadBlock::Half(elements) => zero(elements.iter().map(|element| element.to_f32()).collect()),
+            HeadBlock::Single(elements) => zero(elements.to_vec()),
+        })
+    }
+
+    #[test]
+    fn what_is_forgotten_is_wiped_and_nothing_else() {
+        let shapes: Arc<[LayerShape]> = Arc::from([LayerShape { kv_heads: 2, head_size: 3 }; 2]);
+        for accuracy in [Accuracy::Default, Accuracy::Strict] {
+            let budget = MemoryBudget::new(1 << 20);
+            let mut cache = CpuCache::new(0, Arc::clone(&shapes), accuracy, budget);
+            cache.grow(150).unwrap();
+            for head in cache.layers.iter_mut().flatten() {
+                for block in &mut head.blocks {
+                    match block {
+                        HeadBlock::Half(elements) => elements.fill(f16::ONE),
+                        HeadBlock::Single(elements) => elements.fill(1.0),
+                    }
+                }
+            }
+            cache.length = 150;
+            cache.truncate(200);
+            assert!((0..192).all(|position| !is_wiped(&cache, position)));
+            cache.truncate(70);
+            assert!((0..70).all(|position| !is_wiped(&cache, position)), "{accuracy:?}");
+            assert!((70..192).all(|position| is_wiped(&cache, position)), "{accuracy:?}");
+            cache.truncate(0);
+            assert!((0..192).all(|position| is_wiped(&cache, position)), "{accuracy:?}");
+        }
     }
 }
