@@ -149,6 +149,19 @@ impl Error {
         self
     }
 
+    /// The same error once more, without its source.
+    pub(crate) fn again(&self) -> Self {
+        let Inner { kind, message, file, node, hint, source: _ } = &*self.0;
+        Self(Box::new(Inner {
+            kind: *kind,
+            message: message.clone(),
+            file: file.clone(),
+            node: node.clone(),
+            hint: hint.clone(),
+            source: None,
+        }))
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

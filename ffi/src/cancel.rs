@@ -38,7 +38,8 @@ pub unsafe extern "C" fn slm_cancel_new(
     unsafe { boundary::status(error, body) }
 }
 
-/// Sets the flag: the calls that were given it end with `SLM_CANCELLED` soon after. May be called from a signal handler.
+/// Sets the flag. Soon after, an answer that was given it ends with `SLM_EVENT_FINISHED` and `SLM_FINISH_CANCELLED`, and
+/// `slm_classify` with `SLM_CANCELLED`. May be called from a signal handler.
 /// No effect on NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slm_cancel_signal(cancel: *const slm_cancel) {

@@ -3,7 +3,8 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use edgeslm::text::{SpecialTokens, Tokenizer};
+use edgeslm::Model;
+use edgeslm::text::SpecialTokens;
 
 use crate::boundary::{self, Output, required, slice};
 use crate::error::{Failure, Outcome, slm_error};
@@ -22,9 +23,10 @@ pub const SLM_TOKENIZE_PLAIN: i32 = 2;
 /// As a flag of `slm_detokenize`: special tokens give no text.
 pub const SLM_SKIP_SPECIAL_TOKENS: u32 = 1;
 
-fn tokenize(tokenizer: &Tokenizer, text: &str, mode: i32) -> Outcome<Vec<u32>> {
+fn tokenize(model: &Model, text: &str, mode: i32) -> Outcome<Vec<u32>> {
+    let tokenizer = model.text().tokenizer();
     Ok(match mode {
-        SLM_TOKENIZE_PROMPT => tokenizer.encode(text, SpecialTokens::Add)?,
+        SLM_TOKENIZE_PROMPT => model.text().raw_tokens(text)?,
         SLM_TOKENIZE_CONTINUATION => tokenizer.encode(text, SpecialTokens::None)?,
         SLM_TOKENIZE_PLAIN => tokenizer.encode_plain(text)?,
         other => {
@@ -49,7 +51,7 @@ pub unsafe extern "C" fn slm_count_tokens(
         let model = required("model", model)?;
         let output = Output::new("count", count)?;
         let text = string::read("text", text, text_length)?;
-        let tokens = model.shared.with(|model| tokenize(model.text().tokenizer(), text, mode))?;
+        let tokens = model.shared.with(|model| tokenize(model, text, mode))?;
         output.write(tokens.len());
         Ok(())
     };
@@ -79,7 +81,7 @@ pub unsafe extern "C" fn slm_tokenize(
         }
         let output = Output::new("count", count)?;
         let text = string::read("text", text, text_length)?;
-        let result = model.shared.with(|model| tokenize(model.text().tokenizer(), text, mode))?;
+        let result = model.shared.with(|model| tokenize(model, text, mode))?;
         if result.len() > capacity {
             let message = format!("the text has {} tokens and the array holds {capacity}", result.len());
             return Err(Failure::new(SLM_BUFFER_TOO_SMALL, message));

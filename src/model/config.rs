@@ -163,18 +163,25 @@ pub struct SamplingDefaults {
 
 impl SamplingDefaults {
     /// The options that choose as the publisher would: greedily unless the file asks for sampling, by the rule of
-    /// ONNX Runtime GenAI, which also takes a `top_k` of 1 or a temperature of 0 as greedy.
+    /// ONNX Runtime GenAI, which also takes a `top_k` of 1 or a temperature of 0 as greedy. As in GenAI and
+    /// transformers the repetition penalty looks at all of prompt and answer, and sampling keeps the 50 most
+    /// probable tokens unless the file says otherwise.
     #[must_use]
     pub fn options(&self) -> SamplingOptions {
         let repetition_penalty = self.repetition_penalty.unwrap_or(1.0);
         let is_greedy =
             self.do_sample != Some(true) || self.top_k == Some(1) || self.temperature == Some(0.0);
         if is_greedy {
-            return SamplingOptions { repetition_penalty, ..SamplingOptions::default() };
+            return SamplingOptions {
+                repetition_penalty,
+                penalty_window: usize::MAX,
+                ..SamplingOptions::default()
+            };
         }
         SamplingOptions {
             temperature: self.temperature.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
+            top_k: self.top_k.unwrap_or(50),
+            penalty_window: usize::MAX,
             // GenAI applies top_p only between 0 and 1.
             top_p: self.top_p.filter(|top_p| *top_p > 0.0).unwrap_or(1.0),
             min_p: self.min_p.unwrap_or(0.0),

@@ -17,6 +17,7 @@ pub(super) fn load(directory: &ModelDirectory) -> Result<Text> {
     Text::load(&TextFiles {
         tokenizer_json,
         tokenizer_config: files.tokenizer_config.as_deref(),
+        special_tokens_map: files.special_tokens_map.as_deref(),
         chat_template_jinja: files.chat_template.as_deref(),
         chat_template_json: files.chat_template_json.as_deref(),
         prompt_templates: prompt_templates.as_ref(),

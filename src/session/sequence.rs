@@ -51,6 +51,14 @@ impl Sequence {
         }
     }
 
+    /// Empties the cache and gives its memory back.
+    pub(crate) fn clear(&mut self) {
+        self.truncate(0);
+        self.tokens.clear();
+        self.cache = self.engine.new_cache();
+        self.room = 0;
+    }
+
     /// How many of the cached tokens `target` begins with.
     pub(crate) fn common_prefix(&self, target: &[u32]) -> usize {
         self.tokens.iter().zip(target).take_while(|(cached, wanted)| cached == wanted).count()

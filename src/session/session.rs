@@ -265,10 +265,10 @@ impl Session {
         self.options.system = message;
     }
 
-    /// Begins a new conversation: the history is the system message alone, and the KV cache is emptied.
-    /// Both are overwritten with zeros, so that memory holds nothing of what was said.
+    /// Begins a new conversation: the history is the system message alone, and the KV cache is emptied
+    /// and its memory given back. Both are overwritten with zeros, so that memory holds nothing of what was said.
     pub fn reset(&mut self) {
-        self.sequence.truncate(0);
+        self.sequence.clear();
         self.wipe_history();
         self.history = self.options.system.iter().map(|content| Message::system(content.clone())).collect();
         self.statistics = Statistics::default();

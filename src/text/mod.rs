@@ -36,6 +36,8 @@ pub struct TextFiles<'a> {
     pub tokenizer_json: &'a Path,
     /// `tokenizer_config.json`, if the directory has one.
     pub tokenizer_config: Option<&'a Path>,
+    /// `special_tokens_map.json`, if the directory has one.
+    pub special_tokens_map: Option<&'a Path>,
     /// `chat_template.jinja`, if the directory has one.
     pub chat_template_jinja: Option<&'a Path>,
     /// `chat_template.json`, if the directory has one.
@@ -57,6 +59,7 @@ impl<'a> TextFiles<'a> {
         Self {
             tokenizer_json,
             tokenizer_config: None,
+            special_tokens_map: None,
             chat_template_jinja: None,
             chat_template_json: None,
             prompt_templates: None,
@@ -73,7 +76,8 @@ impl<'a> TextFiles<'a> {
 #[derive(Debug)]
 pub struct Text {
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    /// What the template is damaged by, if it is; the model still answers raw prompts.
+    template: Result<Option<ChatTemplate>>,
     family: Option<&'static Family>,
     stop_ids: Vec<u32>,
     /// What the post-processor puts before every raw text.
@@ -84,12 +88,15 @@ pub struct Text {
 
 impl Text {
     /// Reads the tokenizer and the first chat template that is found: in `chat_template.jinja`,
-    /// `chat_template.json`, `tokenizer_config.json`, `prompt_templates`, or the model family's.
+    /// `chat_template.json`, `tokenizer_config.json`, `prompt_templates`, or the model family's. A template that is
+    /// not valid is an error only where it is used, since raw prompts do without.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`] and [`ChatTemplate::load`].
+    /// As [`Tokenizer::load`], and [`ErrorKind::Io`].
     pub fn load(files: &TextFiles<'_>) -> Result<Self> {
         let config = files.tokenizer_config.map(tokenizer::read_json_file).transpose()?;
+        let map = files.special_tokens_map.map(tokenizer::read_json_file).transpose()?;
+        let config = with_special_tokens(config, map);
         let json = tokenizer::read_file(files.tokenizer_json)?;
         let tokenizer = Tokenizer::from_bytes(&json, config.as_ref())
             .map_err(|error| error.with_file(files.tokenizer_json))?;
@@ -104,30 +111,33 @@ impl Text {
         };
         let named = |token: Option<&NamedToken>| token.map(|token| token.text.clone());
         let configured_bos = || files.bos_token_id.and_then(|id| tokenizer.token_text(id));
+        let configured_eos = || files.eos_token_ids.first().and_then(|id| tokenizer.token_text(*id));
         let tokens = TemplateTokens {
             bos: named(tokenizer.bos()).or_else(configured_bos),
-            eos: named(tokenizer.eos()),
+            eos: named(tokenizer.eos()).or_else(configured_eos),
             pad: named(tokenizer.pad()),
             unk: named(tokenizer.unk()),
         };
-        let template =
-            ChatTemplate::load(&sources, tokens).map_err(|error| match files.tokenizer_config {
+        let template = match ChatTemplate::load(&sources, tokens) {
+            Err(error) if error.kind() != ErrorKind::Template => return Err(error),
+            template => template.map_err(|error| match files.tokenizer_config {
                 Some(path) => error.with_file(path),
                 None => error,
-            })?;
+            }),
+        };
         let stop_ids = stop_ids(&tokenizer, files.eos_token_ids, family);
         Self::new(tokenizer, template, family, stop_ids)
     }
 
     fn new(
         tokenizer: Tokenizer,
-        template: Option<ChatTemplate>,
+        template: Result<Option<ChatTemplate>>,
         family: Option<&'static Family>,
         stop_ids: Vec<u32>,
     ) -> Result<Self> {
         let prefix = tokenizer.encode("", SpecialTokens::Add)?;
         let mut markup = tokenizer.shield().texts().to_vec();
-        if let Some(template) = &template {
+        if let Ok(Some(template)) = &template {
             let written = tokenizer
                 .added_tokens()
                 // White space is text also where a tokenizer has tokens of its own for it.
@@ -146,7 +156,7 @@ impl Text {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn with_chat_template(self, template: ChatTemplate) -> Result<Self> {
-        Self::new(self.tokenizer, Some(template), self.family, self.stop_ids)
+        Self::new(self.tokenizer, Ok(Some(template)), self.family, self.stop_ids)
     }
 
     /// The tokenizer.
@@ -155,10 +165,10 @@ impl Text {
         &self.tokenizer
     }
 
-    /// The chat template, if the model has one.
+    /// The chat template, if the model has one that is valid.
     #[must_use]
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.template.as_ref().ok()?.as_ref()
     }
 
     /// The model's family, if it is a known one.
@@ -176,7 +186,7 @@ impl Text {
     /// The prompt for a conversation, as text.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`], and [`ErrorKind::Template`] if the model has no template.
+    /// As [`ChatTemplate::render`], and [`ErrorKind::Template`] if the model has no template or a damaged one.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String> {
         self.require_template()?.render(messages, options)
     }
@@ -231,9 +241,24 @@ impl Text {
     }
 
     fn require_template(&self) -> Result<&ChatTemplate> {
-        self.template.as_ref().ok_or_else(|| {
+        self.template.as_ref().map_err(Error::again)?.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Template, "the model has no chat template, and its family is not known")
                 .with_hint("put a chat_template.jinja beside the model, give a template, or use a raw prompt")
         })
     }
+}
+
+/// `tokenizer_config.json` with the special tokens that only `special_tokens_map.json` names.
+fn with_special_tokens(config: Option<Value>, map: Option<Value>) -> Option<Value> {
+    let (mut config, map) = match (config, map) {
+        (Some(Value::Object(config)), Some(Value::Object(map))) => (config, map),
+        (None, map) => return map,
+        (config, _) => return config,
+    };
+    for (name, token) in map {
+        if config.get(&name).is_none_or(Value::is_null) {
+            config.insert(name, token);
+        }
+    }
+    Some(Value::Object(config))
 }

@@ -229,6 +229,48 @@ fn the_configurations_bos_serves_where_the_tokenizer_names_none() {
 }
 
 #[test]
+fn the_end_of_text_is_found_wherever_the_directory_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let map = write("special_tokens_map.json", r#"{"bos_token": "<unk>", "eos_token": {"content": "</s>"}}"#);
+    let config = write("tokenizer_config.json", r#"{"bos_token": "<s>", "eos_token": null}"#);
+    let messages = [Message::system("S"), Message::user("x")];
+    let prompt = "<s>[system]S</s>[user]x</s>[assistant]";
+    let golden = Path::new(MODELS).join("llama-3.2-1b-int4");
+    let (tokenizer, template) = (golden.join("tokenizer.json"), golden.join("chat_template.jinja"));
+    let files = TextFiles {
+        tokenizer_config: Some(&config),
+        chat_template_jinja: Some(&template),
+        ..TextFiles::new(&tokenizer)
+    };
+    let from_map = TextFiles { special_tokens_map: Some(&map), ..files.clone() };
+    let from_ids = TextFiles { eos_token_ids: &[2], ..files };
+    for files in [from_map, from_ids] {
+        assert_eq!(Text::load(&files).unwrap().render(&messages, &RenderOptions::default()).unwrap(), prompt);
+    }
+}
+
+#[test]
+fn a_damaged_template_is_an_error_only_where_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chat_template.jinja");
+    std::fs::write(&path, "{% for m in messages %}").unwrap();
+    let tokenizer = Path::new(MODELS).join("llama-3.2-1b-int4/tokenizer.json");
+    let text =
+        Text::load(&TextFiles { chat_template_jinja: Some(&path), ..TextFiles::new(&tokenizer) }).unwrap();
+    assert!(!text.raw_tokens("x").unwrap().is_empty());
+    assert!(text.chat_template().is_none());
+    for _ in 0..2 {
+        let error = text.chat_tokens(&[Message::user("x")], &RenderOptions::default()).unwrap_err();
+        assert_eq!((error.kind(), error.file()), (ErrorKind::Template, Some(path.as_path())));
+    }
+}
+
+#[test]
 fn text_can_be_shared_between_threads() {
     fn shareable<T: Send + Sync + 'static>() {}
     shareable::<Text>();

@@ -17,6 +17,7 @@ use crate::session::*;
 use crate::status::*;
 use crate::stream::*;
 use crate::string::{SLM_NUL, slm_str};
+use crate::tokens::*;
 
 /// Checks that a struct has no padding: its size is the sum of its fields', all of which are listed.
 macro_rules! assert_no_padding {
@@ -433,4 +434,22 @@ fn one_model_serves_many_threads() {
     assert_eq!(counts, [5; 4]);
     // SAFETY: freed once.
     unsafe { slm_model_free(shared.0) };
+}
+
+#[test]
+fn a_prompt_that_spells_out_the_beginning_of_text_has_it_once() {
+    let model = load();
+    let count = |text: &str, mode| {
+        let mut count = 0;
+        // SAFETY: a model that is not freed, a text and memory for the number and the error.
+        let (status, message) = call(|error| unsafe {
+            slm_count_tokens(model, text.as_ptr().cast(), text.len(), mode, &raw mut count, error)
+        });
+        assert_eq!(status, SLM_OK, "{message}");
+        count
+    };
+    assert_eq!(count("x", SLM_TOKENIZE_PROMPT), 1 + count("x", SLM_TOKENIZE_CONTINUATION));
+    assert_eq!(count("<s>x", SLM_TOKENIZE_PROMPT), count("x", SLM_TOKENIZE_PROMPT));
+    // SAFETY: the handle is given back once.
+    unsafe { slm_model_free(model) };
 }

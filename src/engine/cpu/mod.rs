@@ -9,6 +9,7 @@ mod cache;
 mod pass;
 mod plan;
 mod rows;
+mod turns;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use self::cache::CpuCache;
 use self::pass::{HeadGroup, Pass};
 use self::plan::Plan;
 use self::rows::Row;
+use self::turns::Turns;
 use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{LayerShape, Program};
@@ -51,6 +53,7 @@ pub struct CpuEngine {
     shapes: Arc<[LayerShape]>,
     table: &'static KernelTable,
     team: Team,
+    turns: Turns,
     arena: Mutex<Arena>,
     budget: Arc<MemoryBudget>,
     context_length: usize,
@@ -80,6 +83,7 @@ impl CpuEngine {
             shapes,
             table,
             team,
+            turns: Turns::default(),
             arena,
             budget: MemoryBudget::new(options.memory_budget.unwrap_or(u64::MAX)),
             context_length,
@@ -193,6 +197,7 @@ impl Engine for CpuEngine {
                 .with_hint(format!("pass 1 to {MAXIMUM_BATCH_TOKENS}")));
         }
         let logits = {
+            let _turn = self.turns.wait(control)?;
             // What a pass that panicked left behind is overwritten before it is read.
             let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
             let Layout { rows, tokens, groups, .. } = &mut layout;

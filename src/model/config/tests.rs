@@ -220,7 +220,11 @@ fn sampling_as_the_publisher_means_it() {
         repetition_penalty: Some(1.25),
         ..SamplingDefaults::default()
     };
-    let greedy = SamplingOptions { repetition_penalty: 1.25, ..SamplingOptions::default() };
+    let greedy = SamplingOptions {
+        repetition_penalty: 1.25,
+        penalty_window: usize::MAX,
+        ..SamplingOptions::default()
+    };
     for defaults in [
         sampling(None, Some(0.7), Some(50), None),
         sampling(Some(false), Some(0.7), Some(50), None),
@@ -235,7 +239,7 @@ fn sampling_as_the_publisher_means_it() {
     );
     assert_eq!(
         sampling(Some(true), None, None, Some(0.9)).options(),
-        SamplingOptions { temperature: 1.0, top_p: 0.9, ..greedy }
+        SamplingOptions { temperature: 1.0, top_k: 50, top_p: 0.9, ..greedy }
     );
     assert!(sampling(Some(true), Some(1000.0), Some(1 << 31), Some(1.0)).options().validate().is_ok());
 }
