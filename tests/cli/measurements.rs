@@ -138,6 +138,9 @@ fn bench_measures_every_round() {
     );
     assert!(json["weight_bytes"].as_u64().unwrap() > 100_000);
     if cfg!(target_os = "linux") {
+        assert!(
+            json["estimated_bytes"].as_u64().unwrap() > json["estimated_anonymous_bytes"].as_u64().unwrap()
+        );
         assert!(json["peak_resident_bytes"].as_u64().unwrap() > json["anonymous_bytes"].as_u64().unwrap());
     }
     edgeslm(&line).success().says(&[

@@ -1,5 +1,6 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
+mod bench_peers;
 mod demo;
 mod header;
 mod progress;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
+    BenchPeers(bench_peers::Arguments),
     /// Download a small real model, import it and run the triage example on it
     Demo,
     /// Write ffi/include/edgeslm.h from the C ABI crate
@@ -36,6 +39,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
+        Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
         Chore::Demo => demo::run(),
         Chore::Header(arguments) => header::run(&arguments),
         Chore::Python => python::run(),

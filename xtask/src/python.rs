@@ -25,7 +25,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// The interpreter of a virtual environment that has the pinned packages.
-fn environment() -> anyhow::Result<PathBuf> {
+pub(crate) fn environment() -> anyhow::Result<PathBuf> {
     let folder = workspace().join("target/venv");
     let interpreter = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let requirements = workspace().join("tests/python/requirements.txt");

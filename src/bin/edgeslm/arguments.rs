@@ -130,6 +130,11 @@ impl ModelArguments {
     pub(crate) fn load(&self) -> edgeslm::Result<edgeslm::Model> {
         edgeslm::Model::load(&self.directory, &self.load.options())
     }
+
+    /// What a session of `positions` tokens would take.
+    pub(crate) fn estimate(&self, positions: usize) -> edgeslm::Result<edgeslm::model::MemoryEstimate> {
+        edgeslm::Model::estimate(&self.directory, &self.load.options(), positions)
+    }
 }
 
 #[cfg(test)]

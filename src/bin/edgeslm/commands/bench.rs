@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use edgeslm::engine::Engine;
+use edgeslm::model::MemoryEstimate;
 use edgeslm::session::{GenerateOptions, Prompt, SessionOptions};
 use edgeslm::{Error, ErrorKind, Model};
 use serde_json::{Value, json};
@@ -80,6 +81,8 @@ struct Measured {
     /// Bytes of weights that a decoded token reads.
     weight_bytes: u64,
     cache_bytes: u64,
+    /// What [`Model::estimate`] says of the same work.
+    estimate: MemoryEstimate,
     /// After the rounds, before the weights are read for `read`.
     memory: Option<ProcessMemory>,
 }
@@ -114,6 +117,8 @@ fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
     let Some((model, cache_bytes, memory)) = last else {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no rounds").into());
     };
+    let positions = (arguments.prompt_tokens + arguments.generate) as usize;
+    let estimate = arguments.model.estimate(positions)?;
     let weights = Weights::of(model.engine().program());
     let read = (0..arguments.rounds).map(|_| weights.read_rate(model.engine().threads())).collect();
     Ok(Measured {
@@ -124,6 +129,7 @@ fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
         read: Spread::of(read),
         weight_bytes: weights.bytes(),
         cache_bytes,
+        estimate,
         memory,
         model,
     })
@@ -172,6 +178,8 @@ impl Measured {
             "cache_bytes": self.cache_bytes,
             "peak_resident_bytes": self.memory.map(|memory| memory.peak_resident),
             "anonymous_bytes": self.memory.map(|memory| memory.anonymous),
+            "estimated_anonymous_bytes": self.estimate.private(),
+            "estimated_bytes": self.estimate.total(),
         })
     }
 
@@ -214,7 +222,11 @@ impl Measured {
         ];
         if let Some(memory) = self.memory {
             facts.push(("peak resident memory", units::bytes(memory.peak_resident)));
-            facts.push(("anonymous memory", units::bytes(memory.anonymous)));
+            let estimate = units::bytes(self.estimate.private());
+            facts.push((
+                "anonymous memory",
+                format!("{}, estimated {estimate}", units::bytes(memory.anonymous)),
+            ));
         }
         write_facts(out, &facts)
     }
