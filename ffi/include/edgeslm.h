@@ -159,6 +159,21 @@
 // labels does not count.
 #define SLM_SCORE_TRIE_NORMALISED 1
 
+// As a level: nothing.
+#define SLM_LOG_OFF 0
+
+// As a level: what failed.
+#define SLM_LOG_ERROR 1
+
+// As a level: also what should be looked at, such as a refusal for want of memory.
+#define SLM_LOG_WARNING 2
+
+// As a level: also what models are loaded, and how they run.
+#define SLM_LOG_INFO 3
+
+// As a level: also counts and times of each answer.
+#define SLM_LOG_DEBUG 4
+
 // A flag that stops answers from another thread or from a signal handler. Give it to a call in its options; one flag
 // may serve any number of calls.
 typedef struct slm_cancel slm_cancel;
@@ -240,6 +255,18 @@ typedef struct {
     uint64_t total;
 } slm_estimate;
 
+// Sizes of a model.
+typedef struct {
+    // How many tokens the model gives logits for.
+    uint64_t vocabulary_size;
+    // The most tokens of a prompt and its answer together.
+    uint64_t context_length;
+    // Layers with a KV cache.
+    uint64_t layers;
+    // Bytes of KV cache for one more token, on average.
+    uint64_t cache_bytes_per_position;
+} slm_sizes;
+
 // A number that is added to the logit of a token.
 typedef struct {
     // The token.
@@ -290,6 +317,12 @@ typedef struct {
     // How tokens are chosen where the options of an answer do not say; NULL for greedily.
     // `slm_model_sampling` tells what the model's publisher recommends.
     const slm_sampling_options *sampling;
+    // The system message with which the conversation that the session keeps begins; empty for none.
+    slm_str system;
+    // What chat templates are given besides the messages: empty, or a JSON object with any of `date` (such as
+    // "2025-03-09"; set it where prompts are to be the same every day), `tools` and `documents` (arrays as the template
+    // expects them), `variables` (an object, for example `{"enable_thinking": false}`) and `add_generation_prompt`.
+    slm_str template_options;
 } slm_session_options;
 
 // Counts and times of one answer.
@@ -313,6 +346,14 @@ typedef struct {
     // Answer tokens computed per second; 0 when none was.
     double decode_rate;
 } slm_statistics;
+
+// One message of a conversation.
+typedef struct {
+    // Who speaks: `system`, `user`, `assistant` or `tool`.
+    slm_str role;
+    // What is said.
+    slm_str content;
+} slm_message;
 
 // Options of one answer; fill them with `slm_generate_options_init` first.
 typedef struct {
@@ -376,17 +417,9 @@ typedef struct {
 } slm_event;
 
 // Takes an event and says how to go on: `SLM_CONTINUE`, `SLM_STOP` or `SLM_CANCEL`. It is called on the thread that
-// called `slm_generate` or `slm_chat`; the event is valid during the call. It must not throw; calls on the same session
+// called `slm_generate`, `slm_chat` or `slm_turn`; the event is valid during the call. It must not throw; calls on the same session
 // return `SLM_BUSY`.
 typedef int32_t (*slm_event_callback)(void *user_data, const slm_event *event);
-
-// One message of a conversation.
-typedef struct {
-    // Who speaks: `system`, `user`, `assistant` or `tool`.
-    slm_str role;
-    // What is said.
-    slm_str content;
-} slm_message;
 
 // Options of a classification; fill them with `slm_classify_options_init` first.
 typedef struct {
@@ -399,6 +432,13 @@ typedef struct {
     // Ends it with `SLM_CANCELLED` when it is signalled; NULL for none.
     const slm_cancel *cancel;
 } slm_classify_options;
+
+// Takes a line of the log, valid during the call. It is called on any thread, by several at once, in the middle of calls
+// of the library; it must not throw and must not call the library.
+typedef void (*slm_log_callback)(void *user_data, int32_t level, slm_str message);
+
+// Takes `user_data` when the library does not need it any more.
+typedef void (*slm_log_destructor)(void *user_data);
 
 // The call did what it says.
 #define SLM_OK 0
@@ -534,6 +574,9 @@ SLM_API SLM_NODISCARD slm_status slm_model_load(const char *directory,
 // weights by kind, bytes of KV cache for a position, and more.
 SLM_API SLM_NODISCARD slm_status slm_model_info(const slm_model *model, slm_string *info, slm_error **error);
 
+// Stores the sizes of the model in `sizes`, a struct of `size` bytes: what an older library does not know becomes zero.
+SLM_API SLM_NODISCARD slm_status slm_model_sizes(const slm_model *model, slm_sizes *sizes, size_t size, slm_error **error);
+
 // Fills `options`, a struct of `size` bytes, with how the model's publisher recommends to choose tokens: greedily where
 // nothing is recommended.
 SLM_API SLM_NODISCARD slm_status slm_model_sampling(const slm_model *model,
@@ -588,7 +631,8 @@ SLM_API SLM_NODISCARD slm_status slm_session_new(const slm_model *model,
                            slm_session **session,
                            slm_error **error);
 
-// Empties the KV cache and forgets the statistics, for a new conversation.
+// Begins a new conversation: empties the KV cache, gives its memory back, and forgets the history but for the system
+// message of the options, and the statistics. What is forgotten is overwritten.
 SLM_API SLM_NODISCARD slm_status slm_session_reset(slm_session *session, slm_error **error);
 
 // Forgets the cached tokens from position `length` on; no effect when fewer are cached. A cache that cannot stop
@@ -607,6 +651,28 @@ SLM_API SLM_NODISCARD slm_status slm_session_statistics(slm_session *session,
 
 // Frees the session; NULL is allowed. A stream on it goes on and keeps what it needs.
 SLM_API void slm_session_free(slm_session *session);
+
+/* Conversations: what a session keeps, and the prompts that chat templates make. */
+
+// Stores the prompt that the model's chat template makes of a conversation. `template_options` is a JSON object as in
+// `slm_session_options`, or empty.
+SLM_API SLM_NODISCARD slm_status slm_render_chat(const slm_model *model,
+                           const slm_message *messages,
+                           size_t message_count,
+                           const char *template_options,
+                           size_t template_options_length,
+                           slm_string *text,
+                           slm_error **error);
+
+// Stores the conversation that the session keeps, as a JSON array of objects with `role` and `content`.
+SLM_API SLM_NODISCARD slm_status slm_session_history(slm_session *session, slm_string *messages, slm_error **error);
+
+// Replaces the conversation that the session keeps, as for one that was stored or is to be corrected. What the next
+// prompt shares with the KV cache is still not computed again.
+SLM_API SLM_NODISCARD slm_status slm_session_set_history(slm_session *session,
+                                   const slm_message *messages,
+                                   size_t message_count,
+                                   slm_error **error);
 
 /* Sampling: how the next token is chosen. */
 
@@ -637,6 +703,16 @@ SLM_API SLM_NODISCARD slm_status slm_chat(slm_session *session,
                     void *user_data,
                     slm_error **error);
 
+// Answers the user's next message in the conversation that the session keeps, as `slm_turn_stream` does, and calls
+// `callback` with each event and with `user_data`.
+SLM_API SLM_NODISCARD slm_status slm_turn(slm_session *session,
+                    const char *message,
+                    size_t message_length,
+                    const slm_generate_options *options,
+                    slm_event_callback callback,
+                    void *user_data,
+                    slm_error **error);
+
 /* Streams: answers, pulled event by event. */
 
 // Opens the answer to a prompt that is taken as it is: special tokens that it spells out are recognised, so it must not
@@ -655,6 +731,16 @@ SLM_API SLM_NODISCARD slm_status slm_stream_new(slm_session *session,
 SLM_API SLM_NODISCARD slm_status slm_chat_stream(slm_session *session,
                            const slm_message *messages,
                            size_t message_count,
+                           const slm_generate_options *options,
+                           slm_stream **stream,
+                           slm_error **error);
+
+// Opens the answer to the user's next message in the conversation that the session keeps. When the answer has ended,
+// message and answer are part of `slm_session_history`; an answer that was cut short is kept as far as it came, and
+// one without any token is not kept. Otherwise as `slm_chat_stream`.
+SLM_API SLM_NODISCARD slm_status slm_turn_stream(slm_session *session,
+                           const char *message,
+                           size_t message_length,
                            const slm_generate_options *options,
                            slm_stream **stream,
                            slm_error **error);
@@ -697,12 +783,28 @@ SLM_API SLM_NODISCARD slm_status slm_chat_classify(slm_session *session,
                              size_t *best,
                              slm_error **error);
 
+/* Logits: the model's own numbers, for programs that score or sample by themselves. */
+
+// Stores the logits after each of the last `last` of `token_count` tokens in `logits`, an array of `capacity` numbers:
+// `last` rows of as many numbers as `slm_model_sizes` tells in `vocabulary_size`. `SLM_BUFFER_TOO_SMALL` if they do not
+// fit. What the tokens share with the KV cache before those is not computed again; afterwards the cache holds the tokens.
+// `cancel` may be NULL; once it is signalled, the call ends with `SLM_CANCELLED`.
+SLM_API SLM_NODISCARD slm_status slm_session_logits(slm_session *session,
+                              const uint32_t *tokens,
+                              size_t token_count,
+                              size_t last,
+                              const slm_cancel *cancel,
+                              float *logits,
+                              size_t capacity,
+                              slm_error **error);
+
 /* Cancelling an answer. */
 
 // Makes a flag that is not set.
 SLM_API SLM_NODISCARD slm_status slm_cancel_new(const slm_cancel **cancel, slm_error **error);
 
-// Sets the flag: the calls that were given it end with `SLM_CANCELLED` soon after. May be called from a signal handler.
+// Sets the flag. Soon after, an answer that was given it ends with `SLM_EVENT_FINISHED` and `SLM_FINISH_CANCELLED`, and
+// `slm_classify` with `SLM_CANCELLED`. May be called from a signal handler.
 // No effect on NULL.
 SLM_API void slm_cancel_signal(const slm_cancel *cancel);
 
@@ -711,6 +813,17 @@ SLM_API void slm_cancel_reset(const slm_cancel *cancel);
 
 // Frees the flag; NULL is allowed. A call that was given it is not disturbed.
 SLM_API void slm_cancel_free(const slm_cancel *cancel);
+
+/* Log: what the library tells of its work, where the program asks for it. It tells nothing of a prompt or an answer. */
+
+// Has `callback` called with each line of the log up to `level`, one of `SLM_LOG_...`, in place of an earlier callback;
+// NULL for none. One callback serves all models. `destructor` may be NULL; it is called with `user_data` when another
+// callback takes its place.
+SLM_API SLM_NODISCARD slm_status slm_log_set(int32_t level,
+                       slm_log_callback callback,
+                       void *user_data,
+                       slm_log_destructor destructor,
+                       slm_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

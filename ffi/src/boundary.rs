@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Failure, Outcome, slm_error};
+use crate::panics::Silence;
 use crate::status::{SLM_INVALID_ARGUMENT, SLM_OK, SLM_PANIC, slm_status};
 
 /// Runs the body of a fallible function. On failure the error is handed out through `error`, unless that is NULL.
@@ -13,6 +14,7 @@ use crate::status::{SLM_INVALID_ARGUMENT, SLM_OK, SLM_PANIC, slm_status};
 /// # Safety
 /// `error` is NULL or points to memory for one pointer.
 pub(crate) unsafe fn status(error: *mut *mut slm_error, body: impl FnOnce() -> Outcome<()>) -> slm_status {
+    let _silence = Silence::new();
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return SLM_OK,
         Ok(Err(failure)) => failure,
@@ -26,6 +28,7 @@ pub(crate) unsafe fn status(error: *mut *mut slm_error, body: impl FnOnce() -> O
 
 /// Runs the body of a function that cannot fail; a panic gives `fallback`.
 pub(crate) fn value<T>(fallback: T, body: impl FnOnce() -> T) -> T {
+    let _silence = Silence::new();
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         discard(payload);
         fallback

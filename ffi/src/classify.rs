@@ -164,5 +164,13 @@ pub unsafe extern "C" fn slm_chat_classify(
 ) -> slm_status {
     let labels = Labels { labels, count: label_count, probabilities, best };
     // SAFETY: the pointers are NULL or valid as the header says.
-    unsafe { run(session, || stream::read_messages(messages, message_count), labels, options, error) }
+    unsafe {
+        run(
+            session,
+            || Ok(Prompt::Chat(stream::read_messages(messages, message_count)?)),
+            labels,
+            options,
+            error,
+        )
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::time::Duration;
 
-use edgeslm::session::{Control, GenerateOptions, Prompt};
+use edgeslm::session::{Control, GenerateOptions};
 
 use crate::boundary::{self, optional, required, slice};
 use crate::cancel::slm_cancel;
@@ -14,7 +14,7 @@ use crate::options::{self, Options, Plain};
 use crate::sampling::{self, slm_sampling_options};
 use crate::session::slm_session;
 use crate::status::{SLM_INVALID_ARGUMENT, slm_status};
-use crate::stream::{self, slm_message};
+use crate::stream::{Request, slm_message};
 use crate::string::{self, slm_str};
 
 /// As a flag of `slm_generate_options`: goes on after the model's stop tokens, as measurements need it.
@@ -28,7 +28,7 @@ pub const SLM_STOP: i32 = 1;
 pub const SLM_CANCEL: i32 = 2;
 
 /// Takes an event and says how to go on: `SLM_CONTINUE`, `SLM_STOP` or `SLM_CANCEL`. It is called on the thread that
-/// called `slm_generate` or `slm_chat`; the event is valid during the call. It must not throw; calls on the same session
+/// called `slm_generate`, `slm_chat` or `slm_turn`; the event is valid during the call. It must not throw; calls on the same session
 /// return `SLM_BUSY`.
 pub type slm_event_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const slm_event) -> i32>;
@@ -127,10 +127,10 @@ pub unsafe extern "C" fn slm_generate_options_init(
 /// Runs an answer through a callback.
 ///
 /// # Safety
-/// The pointers are NULL or valid as the header says; `prompt` may read the caller's.
+/// The pointers are NULL or valid as the header says; `request` may read the caller's.
 unsafe fn run(
     session: *mut slm_session,
-    prompt: impl FnOnce() -> Outcome<Prompt>,
+    request: impl FnOnce() -> Outcome<Request>,
     options: *const slm_generate_options,
     callback: slm_event_callback,
     user_data: *mut c_void,
@@ -140,11 +140,11 @@ unsafe fn run(
     let body = || unsafe {
         let session = required("session", session)?;
         let callback = callback.ok_or_else(|| Failure::null("callback"))?;
-        let (prompt, options) = (prompt()?, read_options(options)?);
+        let (request, options) = (request()?, read_options(options)?);
         session.session.with(|session| {
             let mut buffer = EventBuffer::new();
             let mut unknown = None;
-            session.stream(prompt, &options)?.run(|event| {
+            request.stream(session, &options)?.run(|event| {
                 match callback(user_data, buffer.show(event.clone())) {
                     SLM_CONTINUE => Control::Continue,
                     SLM_STOP => Control::Stop,
@@ -182,10 +182,7 @@ pub unsafe extern "C" fn slm_generate(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the pointers are NULL or valid as the header says.
-    unsafe {
-        let prompt = || Ok(Prompt::Raw(string::read("prompt", prompt, prompt_length)?.to_owned()));
-        run(session, prompt, options, callback, user_data, error)
-    }
+    unsafe { run(session, || Request::raw(prompt, prompt_length), options, callback, user_data, error) }
 }
 
 /// Answers a conversation, as `slm_chat_stream` does, and calls `callback` with each event and with `user_data`.
@@ -201,7 +198,22 @@ pub unsafe extern "C" fn slm_chat(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the pointers are NULL or valid as the header says.
-    unsafe {
-        run(session, || stream::read_messages(messages, message_count), options, callback, user_data, error)
-    }
+    unsafe { run(session, || Request::chat(messages, message_count), options, callback, user_data, error) }
+}
+
+/// Answers the user's next message in the conversation that the session keeps, as `slm_turn_stream` does, and calls
+/// `callback` with each event and with `user_data`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_turn(
+    session: *mut slm_session,
+    message: *const c_char,
+    message_length: usize,
+    options: *const slm_generate_options,
+    callback: slm_event_callback,
+    user_data: *mut c_void,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    unsafe { run(session, || Request::turn(message, message_length), options, callback, user_data, error) }
 }

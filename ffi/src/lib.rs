@@ -14,6 +14,7 @@ mod allocator;
 mod boundary;
 mod handle;
 mod options;
+mod panics;
 
 // The order of these modules is the order of the header's sections.
 pub mod version;
@@ -30,6 +31,8 @@ pub mod tokens;
 
 pub mod session;
 
+pub mod conversation;
+
 pub mod sampling;
 
 pub mod generate;
@@ -42,7 +45,11 @@ pub mod statistics;
 
 pub mod classify;
 
+pub mod logits;
+
 pub mod cancel;
+
+pub mod log;
 
 #[global_allocator]
 static ALLOCATOR: allocator::WipingAllocator = allocator::WipingAllocator::system();

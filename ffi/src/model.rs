@@ -99,6 +99,23 @@ pub struct slm_estimate {
 // SAFETY: integers of 8 bytes each.
 unsafe impl Plain for slm_estimate {}
 
+/// Sizes of a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct slm_sizes {
+    /// How many tokens the model gives logits for.
+    pub vocabulary_size: u64,
+    /// The most tokens of a prompt and its answer together.
+    pub context_length: u64,
+    /// Layers with a KV cache.
+    pub layers: u64,
+    /// Bytes of KV cache for one more token, on average.
+    pub cache_bytes_per_position: u64,
+}
+
+// SAFETY: integers of 8 bytes each.
+unsafe impl Plain for slm_sizes {}
+
 impl From<&MemoryEstimate> for slm_estimate {
     fn from(estimate: &MemoryEstimate) -> Self {
         Self {
@@ -231,6 +248,33 @@ pub unsafe extern "C" fn slm_model_info(
         })?;
         output.write(Text::new(json).into_owned());
         Ok(())
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+/// Stores the sizes of the model in `sizes`, a struct of `size` bytes: what an older library does not know becomes zero.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_model_sizes(
+    model: *const slm_model,
+    sizes: *mut slm_sizes,
+    size: usize,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let model = required("model", model)?;
+        let result = model.shared.with(|model| {
+            let info = model.info();
+            Ok(slm_sizes {
+                vocabulary_size: info.vocabulary_size as u64,
+                context_length: info.context_length as u64,
+                layers: info.layers as u64,
+                cache_bytes_per_position: info.cache_bytes_per_position,
+            })
+        })?;
+        options::write("sizes", &result, sizes, size)
     };
     // SAFETY: the caller's memory for the error.
     unsafe { boundary::status(error, body) }

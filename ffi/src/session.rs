@@ -3,6 +3,7 @@
 use edgeslm::session::{Session, SessionOptions};
 
 use crate::boundary::{self, Output, required};
+use crate::conversation;
 use crate::error::{Outcome, slm_error};
 use crate::handle::{Exclusive, Owned};
 use crate::model::slm_model;
@@ -10,6 +11,7 @@ use crate::options::{self, Options, Plain};
 use crate::sampling::{self, slm_sampling_options};
 use crate::statistics::slm_statistics;
 use crate::status::slm_status;
+use crate::string::{self, slm_str};
 
 /// A conversation with a model: its KV cache. A prompt that begins as an earlier one did costs only what is new.
 pub struct slm_session {
@@ -32,6 +34,12 @@ pub struct slm_session_options {
     /// How tokens are chosen where the options of an answer do not say; NULL for greedily.
     /// `slm_model_sampling` tells what the model's publisher recommends.
     pub sampling: *const slm_sampling_options,
+    /// The system message with which the conversation that the session keeps begins; empty for none.
+    pub system: slm_str,
+    /// What chat templates are given besides the messages: empty, or a JSON object with any of `date` (such as
+    /// "2025-03-09"; set it where prompts are to be the same every day), `tools` and `documents` (arrays as the template
+    /// expects them), `variables` (an object, for example `{"enable_thinking": false}`) and `add_generation_prompt`.
+    pub template_options: slm_str,
 }
 
 // SAFETY: integers and a raw pointer, without padding in front of a field.
@@ -43,6 +51,8 @@ impl Options for slm_session_options {
         prefill_chunk: 512,
         context: 0,
         sampling: std::ptr::null(),
+        system: slm_str::EMPTY,
+        template_options: slm_str::EMPTY,
     };
 }
 
@@ -50,14 +60,22 @@ impl slm_session_options {
     /// The options in Rust.
     ///
     /// # Safety
-    /// The pointer inside is NULL or valid.
+    /// The pointers inside are NULL or valid.
     pub(crate) unsafe fn to_rust(self) -> Outcome<SessionOptions> {
+        // SAFETY: passed on.
+        let (system, template_options) = unsafe {
+            (
+                string::read("system", self.system.data, self.system.len)?,
+                string::read("template_options", self.template_options.data, self.template_options.len)?,
+            )
+        };
         Ok(SessionOptions {
             context: (self.context > 0).then(|| usize::try_from(self.context).unwrap_or(usize::MAX)),
             prefill_chunk: self.prefill_chunk as usize,
             // SAFETY: passed on.
             sampling: unsafe { sampling::read(self.sampling) }?.unwrap_or_default(),
-            ..SessionOptions::default()
+            system: (!system.is_empty()).then(|| system.to_owned()),
+            render: conversation::template_options(template_options)?,
         })
     }
 }
@@ -100,7 +118,7 @@ pub unsafe extern "C" fn slm_session_new(
 ///
 /// # Safety
 /// `session` is NULL or a handle that is not freed, `error` is NULL or points to memory for one pointer.
-unsafe fn with_session(
+pub(crate) unsafe fn with_session(
     session: *mut slm_session,
     error: *mut *mut slm_error,
     body: impl FnOnce(&mut Session) -> Outcome<()>,
@@ -109,7 +127,8 @@ unsafe fn with_session(
     unsafe { boundary::status(error, || required("session", session)?.session.with(body)) }
 }
 
-/// Empties the KV cache and forgets the statistics, for a new conversation.
+/// Begins a new conversation: empties the KV cache, gives its memory back, and forgets the history but for the system
+/// message of the options, and the statistics. What is forgotten is overwritten.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slm_session_reset(

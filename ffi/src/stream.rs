@@ -46,11 +46,67 @@ pub struct slm_message {
     pub content: slm_str,
 }
 
-/// The caller's messages as a prompt.
+/// What a session is to answer.
+pub(crate) enum Request {
+    /// A prompt, whatever the session's history.
+    Prompt(Prompt),
+    /// The user's next message in the conversation that the session keeps.
+    Turn(String),
+}
+
+impl Request {
+    /// A text that is taken as it is.
+    ///
+    /// # Safety
+    /// `prompt` is NULL or points to `length` readable bytes, or to a NUL-terminated string.
+    pub(crate) unsafe fn raw(prompt: *const c_char, length: usize) -> Outcome<Self> {
+        // SAFETY: passed on.
+        Ok(Self::Prompt(Prompt::Raw(unsafe { string::read("prompt", prompt, length) }?.to_owned())))
+    }
+
+    /// A whole conversation.
+    ///
+    /// # Safety
+    /// `messages` is NULL or points to `count` messages whose texts are NULL or valid.
+    pub(crate) unsafe fn chat(messages: *const slm_message, count: usize) -> Outcome<Self> {
+        // SAFETY: passed on.
+        Ok(Self::Prompt(Prompt::Chat(unsafe { read_messages(messages, count) }?)))
+    }
+
+    /// The next message.
+    ///
+    /// # Safety
+    /// `message` is NULL or points to `length` readable bytes, or to a NUL-terminated string.
+    pub(crate) unsafe fn turn(message: *const c_char, length: usize) -> Outcome<Self> {
+        // SAFETY: passed on.
+        Ok(Self::Turn(unsafe { string::read("message", message, length) }?.to_owned()))
+    }
+
+    /// Opens the answer.
+    pub(crate) fn stream<'s>(
+        self,
+        session: &'s mut Session,
+        options: &GenerateOptions,
+    ) -> Result<edgeslm::session::Stream<'s>, edgeslm::Error> {
+        match self {
+            Self::Prompt(prompt) => session.stream(prompt, options),
+            Self::Turn(message) => session.chat(message, options),
+        }
+    }
+
+    fn begin(self, session: &mut Session, options: &GenerateOptions) -> Result<Generation, edgeslm::Error> {
+        match self {
+            Self::Prompt(prompt) => session.begin(prompt, options),
+            Self::Turn(message) => session.begin_chat(message, options),
+        }
+    }
+}
+
+/// The caller's messages.
 ///
 /// # Safety
 /// `messages` is NULL or points to `count` messages whose texts are NULL or valid.
-pub(crate) unsafe fn read_messages(messages: *const slm_message, count: usize) -> Outcome<Prompt> {
+pub(crate) unsafe fn read_messages(messages: *const slm_message, count: usize) -> Outcome<Vec<Message>> {
     // SAFETY: passed on.
     let messages = unsafe { slice("messages", messages, count) }?;
     let messages = messages.iter().map(|message| {
@@ -67,16 +123,16 @@ pub(crate) unsafe fn read_messages(messages: *const slm_message, count: usize) -
         })?;
         Ok(Message::new(role, content))
     });
-    Ok(Prompt::Chat(messages.collect::<Outcome<_>>()?))
+    messages.collect()
 }
 
 /// Opens a stream on a session.
 ///
 /// # Safety
-/// The pointers are NULL or valid as the header says; `prompt` may read the caller's.
+/// The pointers are NULL or valid as the header says; `request` may read the caller's.
 unsafe fn open(
     session: *mut slm_session,
-    prompt: impl FnOnce() -> Outcome<Prompt>,
+    request: impl FnOnce() -> Outcome<Request>,
     options: *const slm_generate_options,
     stream: *mut *mut slm_stream,
     error: *mut *mut slm_error,
@@ -85,8 +141,8 @@ unsafe fn open(
     let body = || unsafe {
         let session = required("session", session)?;
         let output = Output::new("stream", stream)?;
-        let (prompt, options) = (prompt()?, generate::read_options(options)?);
-        let answer = begin(session.session.take()?, prompt, &options)?;
+        let (request, options) = (request()?, generate::read_options(options)?);
+        let answer = begin(session.session.take()?, request, &options)?;
         output.write(slm_stream { answer: Exclusive::new("stream", answer) }.into_handle());
         Ok(())
     };
@@ -94,8 +150,8 @@ unsafe fn open(
     unsafe { boundary::status(error, body) }
 }
 
-fn begin(mut session: Lease<Session>, prompt: Prompt, options: &GenerateOptions) -> Outcome<OpenAnswer> {
-    match session.value.begin(prompt, options) {
+fn begin(mut session: Lease<Session>, request: Request, options: &GenerateOptions) -> Outcome<OpenAnswer> {
+    match request.begin(&mut session.value, options) {
         Ok(generation) => Ok(OpenAnswer { session, generation, event: EventBuffer::new() }),
         Err(error) => {
             session.give_back();
@@ -118,10 +174,7 @@ pub unsafe extern "C" fn slm_stream_new(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the pointers are NULL or valid as the header says.
-    unsafe {
-        let prompt = || Ok(Prompt::Raw(string::read("prompt", prompt, prompt_length)?.to_owned()));
-        open(session, prompt, options, stream, error)
-    }
+    unsafe { open(session, || Request::raw(prompt, prompt_length), options, stream, error) }
 }
 
 /// Opens the answer to a conversation, which the model's chat template turns into a prompt; what the messages spell out
@@ -138,7 +191,24 @@ pub unsafe extern "C" fn slm_chat_stream(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the pointers are NULL or valid as the header says.
-    unsafe { open(session, || read_messages(messages, message_count), options, stream, error) }
+    unsafe { open(session, || Request::chat(messages, message_count), options, stream, error) }
+}
+
+/// Opens the answer to the user's next message in the conversation that the session keeps. When the answer has ended,
+/// message and answer are part of `slm_session_history`; an answer that was cut short is kept as far as it came, and
+/// one without any token is not kept. Otherwise as `slm_chat_stream`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_turn_stream(
+    session: *mut slm_session,
+    message: *const c_char,
+    message_length: usize,
+    options: *const slm_generate_options,
+    stream: *mut *mut slm_stream,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    unsafe { open(session, || Request::turn(message, message_length), options, stream, error) }
 }
 
 /// Computes until there is an event and stores a pointer to it, valid until the next call on the stream; NULL after

@@ -2,6 +2,7 @@
 
 mod basics;
 mod contracts;
+mod conversations;
 mod functions;
 mod nulls;
 
@@ -16,7 +17,11 @@ use crate::string::slm_str;
 
 /// A handle of the smallest golden directory.
 pub(crate) fn load() -> *const slm_model {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/llama-3.2-1b-int4");
+    load_from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/llama-3.2-1b-int4"))
+}
+
+/// A handle of the model in a directory.
+pub(crate) fn load_from(directory: &str) -> *const slm_model {
     let mut model = ptr::null();
     // SAFETY: valid texts and memory for the handle and the error.
     let (status, message) = call(|error| unsafe {

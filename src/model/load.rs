@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -114,6 +115,7 @@ impl Model {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidModel`] or [`ErrorKind::Unsupported`] naming the file and the place in it;
     /// [`ErrorKind::InvalidArgument`] for options out of their range.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        let started = Instant::now();
         let parts = Parts::open(path.as_ref(), options)?;
         let estimate = parts.estimate(1024, options)?;
         let text = Arc::new(super::text::load(&parts.directory)?);
@@ -131,6 +133,14 @@ impl Model {
             },
         )?);
         let Parts { directory, operators, .. } = parts;
+        log::info!(
+            "loaded {} in {:.0} ms: {}, {} bytes of weights, {} bytes of KV cache allowed",
+            directory.graph_path().display(),
+            1e3 * started.elapsed().as_secs_f64(),
+            engine.describe(),
+            estimate.weights,
+            memory_budget.map_or_else(|| "any number of".to_owned(), |bytes| bytes.to_string()),
+        );
         Ok(Self { inner: Arc::new(Inner { directory, engine, text, estimate, tables, operators }) })
     }
 

@@ -239,6 +239,12 @@ impl Generation {
             self.keep_turn(session);
         }
         if let (Ok(()), Some(outcome)) = (&result, self.outcome()) {
+            let Statistics { prompt_tokens, reused_tokens, generated_tokens, .. } = outcome.statistics;
+            log::debug!(
+                "answered with {generated_tokens} tokens to {prompt_tokens}, {reused_tokens} of them cached, in {:.0} ms: {:?}",
+                1e3 * self.started.elapsed().as_secs_f64(),
+                outcome.reason,
+            );
             self.events.push_back(Event::Finished(outcome));
         }
         result

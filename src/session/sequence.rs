@@ -100,12 +100,8 @@ impl Sequence {
         control: &RunControl,
     ) -> Result<Option<Array2<f32>>> {
         control.check()?;
-        let end = self.len().saturating_add(chunk.max(1)).min(target.len());
-        let tokens = target
-            .get(self.len()..end)
-            .filter(|tokens| !tokens.is_empty())
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "the cache already holds what is to be fed"))?;
-        let last = end == target.len();
+        let tokens = self.next_chunk(target, chunk)?;
+        let last = self.len() + tokens.len() == target.len();
         let input = SequenceInput {
             cache: self.cache.as_mut(),
             tokens,
@@ -116,6 +112,41 @@ impl Sequence {
         let mut logits = self.engine.forward(&mut [input], control)?;
         self.extend(tokens);
         Ok(if last { logits.pop() } else { None })
+    }
+
+    /// Up to `chunk` tokens of `target` that are not in the cache.
+    fn next_chunk<'a>(&self, target: &'a [u32], chunk: usize) -> Result<&'a [u32]> {
+        let end = self.len().saturating_add(chunk.max(1)).min(target.len());
+        target
+            .get(self.len()..end)
+            .filter(|tokens| !tokens.is_empty())
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the cache already holds what is to be fed"))
+    }
+
+    /// Feeds up to `chunk` more tokens of a prepared `target`; returns the logits of those from position `first` on.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; the cache is then as before.
+    pub(crate) fn feed_with_logits(
+        &mut self,
+        target: &[u32],
+        chunk: usize,
+        first: usize,
+        control: &RunControl,
+    ) -> Result<Array2<f32>> {
+        control.check()?;
+        let tokens = self.next_chunk(target, chunk)?;
+        let positions: Vec<usize> = (first.saturating_sub(self.len())..tokens.len()).collect();
+        let input = SequenceInput {
+            cache: self.cache.as_mut(),
+            tokens,
+            parents: None,
+            logits: LogitsAt::Positions(&positions),
+            vocabulary: None,
+        };
+        let mut logits = self.engine.forward(&mut [input], control)?;
+        self.extend(tokens);
+        logits.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "the engine returned no logits"))
     }
 
     /// Scores a tree of continuations: the logits of its tokens at `positions`. The cache stays as it is.

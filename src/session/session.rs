@@ -287,6 +287,12 @@ impl Session {
         self.sequence.truncate(length);
     }
 
+    /// How many logits a position has.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.sequence.engine().vocabulary_size()
+    }
+
     /// How many tokens are in the KV cache.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -7,8 +7,10 @@ use std::ptr::{null, null_mut};
 use super::{call, load, session};
 use crate::cancel::*;
 use crate::classify::*;
+use crate::conversation::*;
 use crate::event::slm_event;
 use crate::generate::*;
+use crate::logits::*;
 use crate::model::*;
 use crate::options::Options;
 use crate::sampling::*;
@@ -53,6 +55,7 @@ fn every_pointer_that_must_not_be_null_is_named() {
     let nameless = slm_message { role: slm_str { data: null(), len: SLM_NUL }, ..message };
     let unsaid = slm_message { content: slm_str { data: null(), len: 3 }, ..message };
     let labels = [slm_str::EMPTY, slm_str { data: null(), len: SLM_NUL }];
+    let token = 1;
     let (mut number, mut length, mut probability) = (0_usize, 0_u64, 0.0_f32);
     let mut fresh_model = null();
     let mut fresh_session = null_mut();
@@ -91,6 +94,8 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "info": slm_model_info(model, null_mut());
         "model": slm_model_sampling(null(), (&raw mut statistics).cast(), 64);
         "options": slm_model_sampling(model, null_mut(), 64);
+        "model": slm_model_sizes(null(), (&raw mut statistics).cast(), 64);
+        "sizes": slm_model_sizes(model, null_mut(), 64);
         "model": slm_model_clone(null(), &raw mut fresh_model);
         "clone": slm_model_clone(model, null_mut());
 
@@ -115,6 +120,18 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "session": slm_session_statistics(null_mut(), (&raw mut statistics).cast(), 8);
         "statistics": slm_session_statistics(session, null_mut(), 8);
 
+        "model": slm_render_chat(null(), &raw const message, 1, null(), 0, text_pointer);
+        "messages": slm_render_chat(model, null(), 1, null(), 0, text_pointer);
+        "template_options": slm_render_chat(model, &raw const message, 1, null(), 1, text_pointer);
+        "text": slm_render_chat(model, &raw const message, 1, null(), 0, null_mut());
+        "session": slm_session_history(null_mut(), text_pointer);
+        "messages": slm_session_history(session, null_mut());
+        "session": slm_session_set_history(null_mut(), &raw const message, 1);
+        "messages": slm_session_set_history(session, null(), 1);
+        "session": slm_session_logits(null_mut(), &raw const token, 1, 1, null(), &raw mut probability, 1);
+        "tokens": slm_session_logits(session, null(), 1, 1, null(), &raw mut probability, 1);
+        "logits": slm_session_logits(session, &raw const token, 1, 1, null(), null_mut(), 1);
+
         "session": slm_stream_new(null_mut(), prompt, SLM_NUL, null(), &raw mut fresh_stream);
         "prompt": slm_stream_new(session, null(), SLM_NUL, null(), &raw mut fresh_stream);
         "stream": slm_stream_new(session, prompt, SLM_NUL, null(), null_mut());
@@ -126,6 +143,9 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "role": slm_chat_stream(session, &raw const nameless, 1, null(), &raw mut fresh_stream);
         "content": slm_chat_stream(session, &raw const unsaid, 1, null(), &raw mut fresh_stream);
         "stream": slm_chat_stream(session, &raw const message, 1, null(), null_mut());
+        "session": slm_turn_stream(null_mut(), prompt, SLM_NUL, null(), &raw mut fresh_stream);
+        "message": slm_turn_stream(session, null(), SLM_NUL, null(), &raw mut fresh_stream);
+        "stream": slm_turn_stream(session, prompt, SLM_NUL, null(), null_mut());
         "stream": slm_stream_next(null_mut(), &raw mut event);
         "event": slm_stream_next(stream, null_mut());
 
@@ -135,6 +155,9 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "session": slm_chat(null_mut(), &raw const message, 1, null(), callback, null_mut());
         "messages": slm_chat(session, null(), 1, null(), callback, null_mut());
         "callback": slm_chat(session, &raw const message, 1, null(), None, null_mut());
+        "session": slm_turn(null_mut(), prompt, SLM_NUL, null(), callback, null_mut());
+        "message": slm_turn(session, null(), SLM_NUL, null(), callback, null_mut());
+        "callback": slm_turn(session, prompt, SLM_NUL, null(), None, null_mut());
 
         "session": slm_classify(null_mut(), prompt, SLM_NUL, &raw const labels[0], 1, null(), &raw mut probability, null_mut());
         "prompt": slm_classify(session, null(), SLM_NUL, &raw const labels[0], 1, null(), &raw mut probability, null_mut());
@@ -160,6 +183,8 @@ fn every_pointer_that_must_not_be_null_is_named() {
         slm_session_free(null_mut());
         slm_model_free(null());
     }
+    // Its pointers may all be NULL.
+    called.insert("slm_log_set");
     let fallible: BTreeSet<_> =
         declarations().filter(|(_, fallible)| *fallible).map(|(name, _)| name).collect();
     assert_eq!(called, fallible, "every fallible function of the header is called with NULL");

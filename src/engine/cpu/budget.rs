@@ -24,14 +24,15 @@ impl MemoryBudget {
         });
         match taken {
             Ok(_) => Ok(Reservation { budget: Arc::clone(self), bytes }),
-            Err(used) => Err(Error::new(
-                ErrorKind::MemoryBudget,
-                format!(
+            Err(used) => {
+                let message = format!(
                     "{bytes} more bytes of KV cache, with {used} in use, are above the budget of {} bytes",
                     self.limit
-                ),
-            )
-            .with_hint("shorten the prompt, close other sessions or raise the memory budget")),
+                );
+                log::warn!("refused {message}");
+                Err(Error::new(ErrorKind::MemoryBudget, message)
+                    .with_hint("shorten the prompt, close other sessions or raise the memory budget"))
+            }
         }
     }
 }

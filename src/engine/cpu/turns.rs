@@ -111,15 +111,13 @@ mod tests {
         let kind = |control: &RunControl| turns.wait(control).map(drop).unwrap_err().kind();
         std::thread::scope(|scope| {
             let first = turns.wait(&RunControl::default()).unwrap();
-            let late = scope.spawn(|| kind(&late));
-            until_waiting(&turns, 1);
             let cancelled = scope.spawn(|| kind(&cancelled));
-            until_waiting(&turns, 2);
+            until_waiting(&turns, 1);
             let patient = scope.spawn(|| turns.wait(&RunControl::default()).map(drop).is_ok());
-            until_waiting(&turns, 3);
+            until_waiting(&turns, 2);
+            assert_eq!(scope.spawn(|| kind(&late)).join().unwrap(), ErrorKind::DeadlineExceeded);
             token.cancel();
             assert_eq!(cancelled.join().unwrap(), ErrorKind::Cancelled);
-            assert_eq!(late.join().unwrap(), ErrorKind::DeadlineExceeded);
             drop(first);
             assert!(patient.join().unwrap());
         });

@@ -1,0 +1,622 @@
+/*
+ * edgeslm for C++17: the C ABI of edgeslm.h as move-only classes. Header only; link with libedgeslm.
+ *
+ *     #include <edgeslm.hpp>
+ *     #include <iostream>
+ *
+ *     int main(int argc, char **argv) {
+ *         auto model = edgeslm::Model::load(argc > 1 ? argv[1] : ".");
+ *         auto session = model.session();
+ *         for (std::string_view text : session.turn("Is the door open?")) std::cout << text << std::flush;
+ *     }
+ *
+ * Every failure is an edgeslm::Error. What is said in edgeslm.h of threads holds here too: a Model and a Cancel may be used by
+ * several threads at once, a Session and a Stream by one at a time. Destruction may come in any order.
+ */
+
+#ifndef EDGESLM_HPP
+#define EDGESLM_HPP
+
+#include <edgeslm.h>
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace edgeslm {
+
+namespace detail {
+
+struct Deleter {
+    void operator()(slm_error *error) const noexcept { slm_error_free(error); }
+    void operator()(const slm_model *model) const noexcept { slm_model_free(model); }
+    void operator()(slm_session *session) const noexcept { slm_session_free(session); }
+    void operator()(slm_stream *stream) const noexcept { slm_stream_free(stream); }
+    void operator()(const slm_cancel *cancel) const noexcept { slm_cancel_free(cancel); }
+};
+
+template <typename Handle> using Owned = std::unique_ptr<Handle, Deleter>;
+
+inline std::string_view view(slm_str text) noexcept { return {text.data, text.len}; }
+
+// An empty view may have no address.
+inline slm_str text(std::string_view view) noexcept { return {view.empty() ? "" : view.data(), view.size()}; }
+
+} // namespace detail
+
+/// Why a call failed: the parts of a slm_error.
+class Error : public std::exception {
+  public:
+    /// Takes the parts of `error`, which stays the caller's; NULL is allowed.
+    Error(slm_status status, const slm_error *error)
+        : status_(status), message_(detail::view(slm_error_message(error))), file_(detail::view(slm_error_file(error))),
+          place_(detail::view(slm_error_place(error))), hint_(detail::view(slm_error_hint(error))) {
+        if (!file_.empty()) what_ += file_ + ": ";
+        if (!place_.empty()) what_ += place_ + ": ";
+        what_ += message_.empty() ? std::string(slm_status_name(status)) : message_;
+        if (!hint_.empty()) what_ += " (" + hint_ + ")";
+    }
+
+    /// File, place, message and hint in one line.
+    const char *what() const noexcept override { return what_.c_str(); }
+    /// One of `SLM_...`; treat one that you do not know as a general failure.
+    slm_status status() const noexcept { return status_; }
+    /// What happened.
+    const std::string &message() const noexcept { return message_; }
+    /// The file in which the error is; may be empty.
+    const std::string &file() const noexcept { return file_; }
+    /// The graph node, tensor or other place in the file; may be empty.
+    const std::string &place() const noexcept { return place_; }
+    /// What can be done about it; may be empty.
+    const std::string &hint() const noexcept { return hint_; }
+
+  private:
+    slm_status status_;
+    std::string message_, file_, place_, hint_, what_;
+};
+
+namespace detail {
+
+/// Calls a fallible function with a place for its error and throws what it stores there.
+template <typename Function> void check(Function &&function) {
+    slm_error *error = nullptr;
+    const slm_status status = function(&error);
+    if (status != SLM_OK) {
+        const Owned<slm_error> owned(error);
+        throw Error(status, error);
+    }
+}
+
+/// Calls a function that gives an owned text.
+template <typename Function> std::string take(Function &&function) {
+    slm_string owned{nullptr, 0};
+    check([&](slm_error **error) { return function(&owned, error); });
+    struct Guard {
+        slm_string *owned;
+        ~Guard() { slm_string_free(owned); }
+    } guard{&owned};
+    return std::string(owned.data, owned.len);
+}
+
+/// Calls an `_init` function.
+template <typename Options> Options defaults(slm_status (*init)(Options *, size_t, slm_error **)) {
+    Options options;
+    check([&](slm_error **error) { return init(&options, sizeof options, error); });
+    return options;
+}
+
+inline uint64_t milliseconds(std::optional<std::chrono::milliseconds> deadline) {
+    // 0 would mean no limit.
+    return deadline ? static_cast<uint64_t>(deadline->count() > 0 ? deadline->count() : 1) : 0;
+}
+
+} // namespace detail
+
+/// The library's version, such as `0.1.0`.
+inline std::string_view version() noexcept { return slm_version(); }
+
+/// What the library is and can do on this machine, as a JSON object.
+inline std::string_view build_info() noexcept { return slm_build_info(); }
+
+/// A flag that stops answers from another thread. Copies share it.
+class Cancel {
+  public:
+    Cancel() {
+        const slm_cancel *cancel = nullptr;
+        detail::check([&](slm_error **error) { return slm_cancel_new(&cancel, error); });
+        handle_ = std::shared_ptr<const slm_cancel>(cancel, detail::Deleter{});
+    }
+    /// Stops the answers that were given the flag. May be called from any thread.
+    void signal() const noexcept { slm_cancel_signal(handle_.get()); }
+    /// Clears the flag, for the next answer.
+    void reset() const noexcept { slm_cancel_reset(handle_.get()); }
+    /// The handle in C, valid as long as a copy lives.
+    const slm_cancel *handle() const noexcept { return handle_.get(); }
+
+  private:
+    std::shared_ptr<const slm_cancel> handle_;
+};
+
+/// How models are loaded; see slm_model_options.
+struct LoadOptions {
+    /// Reads the files into memory instead of mapping them.
+    bool copy = false;
+    /// fp32 arithmetic in a fixed order.
+    bool strict = false;
+    /// Follows links that lead out of the directory.
+    bool follow_links = false;
+    /// Threads, the caller's included; 0 for as many as the process may use.
+    uint32_t threads = 0;
+    /// The most positions of a session; 0 for the model's own.
+    uint32_t context_length = 0;
+    /// The most bytes of all KV caches; 0 for three quarters of what is free.
+    uint64_t memory_budget = 0;
+    /// Which graph of the directory; empty to choose by looking.
+    std::string graph;
+    /// The kernel row; empty for the best.
+    std::string kernels;
+
+    /// The options in C, valid as long as these.
+    slm_model_options to_c() const {
+        auto options = detail::defaults(slm_model_options_init);
+        options.load = copy ? SLM_LOAD_COPY : SLM_LOAD_MAP;
+        options.accuracy = strict ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
+        options.flags = follow_links ? SLM_FOLLOW_LINKS : 0;
+        options.threads = threads;
+        options.context_length = context_length;
+        options.memory_budget = memory_budget;
+        options.graph = detail::text(graph);
+        options.kernels = detail::text(kernels);
+        return options;
+    }
+};
+
+/// How the next token is chosen; see slm_sampling_options. The default is greedy.
+struct Sampling {
+    float temperature = 0.0f;
+    float top_p = 1.0f;
+    float min_p = 0.0f;
+    float repetition_penalty = 1.0f;
+    float frequency_penalty = 0.0f;
+    float presence_penalty = 0.0f;
+    uint32_t top_k = 0;
+    uint64_t penalty_window = 64;
+    /// 0 for a random seed.
+    uint64_t seed = 0;
+    std::vector<slm_logit_bias> logit_bias;
+
+    /// The options in C, valid as long as these.
+    slm_sampling_options to_c() const {
+        auto options = detail::defaults(slm_sampling_options_init);
+        options.temperature = temperature;
+        options.top_p = top_p;
+        options.min_p = min_p;
+        options.repetition_penalty = repetition_penalty;
+        options.frequency_penalty = frequency_penalty;
+        options.presence_penalty = presence_penalty;
+        options.top_k = top_k;
+        options.penalty_window = penalty_window;
+        options.seed = seed;
+        options.logit_bias = logit_bias.data();
+        options.logit_bias_count = logit_bias.size();
+        return options;
+    }
+};
+
+/// Options of one answer; see slm_generate_options.
+struct GenerateOptions {
+    uint32_t max_tokens = 1024;
+    /// Texts that end the answer and are not part of it.
+    std::vector<std::string> stop;
+    std::vector<uint32_t> stop_tokens;
+    bool ignore_stop_tokens = false;
+    /// Of how many most probable tokens log-probabilities are reported, besides the chosen one's.
+    std::optional<int32_t> log_probabilities;
+    std::optional<std::chrono::milliseconds> deadline;
+    std::optional<Cancel> cancel;
+    /// In place of the session's choice.
+    std::optional<Sampling> sampling;
+};
+
+/// Options of a session; see slm_session_options.
+struct SessionOptions {
+    uint32_t prefill_chunk = 512;
+    /// The most tokens of prompt and answer together; 0 for the model's context.
+    uint64_t context = 0;
+    std::optional<Sampling> sampling;
+    /// The system message with which the conversation begins.
+    std::string system;
+    /// A JSON object for the chat template.
+    std::string template_options;
+};
+
+/// Options of a classification; see slm_classify_options.
+struct ClassifyOptions {
+    int32_t score = SLM_SCORE_JOINT;
+    std::optional<std::chrono::milliseconds> deadline;
+    std::optional<Cancel> cancel;
+};
+
+/// One message of a conversation.
+struct Message {
+    std::string role;
+    std::string content;
+};
+
+/// Which label fits, and how probable each is.
+struct Classification {
+    /// The index of the most probable label.
+    size_t index = 0;
+    /// One a label; they sum to 1.
+    std::vector<float> probabilities;
+};
+
+/// An answer as it is made. Iterating gives its text piece by piece; a piece is valid until the next.
+class Stream {
+  public:
+    /// The next event, valid until the next call; NULL after the last.
+    const slm_event *next() {
+        const slm_event *event = nullptr;
+        detail::check([&](slm_error **error) { return slm_stream_next(handle_.get(), &event, error); });
+        if (event != nullptr && event->kind == SLM_EVENT_FINISHED) {
+            finish_reason_ = event->finish_reason;
+            seed_ = event->seed;
+            if (event->statistics != nullptr) statistics_ = *event->statistics;
+        }
+        return event;
+    }
+
+    /// The next piece of text; empty at the end.
+    std::string_view next_text() {
+        while (const slm_event *event = next())
+            if (event->kind == SLM_EVENT_TEXT) return detail::view(event->text);
+        return {};
+    }
+
+    /// The rest of the answer.
+    std::string text() {
+        std::string all;
+        for (std::string_view piece : *this) all += piece;
+        return all;
+    }
+
+    /// `SLM_FINISH_...` once the answer is complete, 0 before.
+    int32_t finish_reason() const noexcept { return finish_reason_; }
+    /// The seed that gives this answer again, once it is complete.
+    uint64_t seed() const noexcept { return seed_; }
+    /// Counts and times, once the answer is complete.
+    const std::optional<slm_statistics> &statistics() const noexcept { return statistics_; }
+
+    /// An input iterator over the pieces of text.
+    class iterator {
+      public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = std::string_view;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const std::string_view *;
+        using reference = const std::string_view &;
+
+        iterator() = default;
+        explicit iterator(Stream *stream) : stream_(stream) { ++*this; }
+        reference operator*() const noexcept { return piece_; }
+        pointer operator->() const noexcept { return &piece_; }
+        iterator &operator++() {
+            piece_ = stream_->next_text();
+            if (piece_.empty()) stream_ = nullptr;
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(const iterator &other) const noexcept { return stream_ == other.stream_; }
+        bool operator!=(const iterator &other) const noexcept { return stream_ != other.stream_; }
+
+      private:
+        Stream *stream_ = nullptr;
+        std::string_view piece_;
+    };
+
+    iterator begin() { return iterator(this); }
+    iterator end() const noexcept { return {}; }
+    /// The handle in C, owned by this object.
+    slm_stream *handle() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Session;
+    explicit Stream(slm_stream *handle) : handle_(handle) {}
+
+    detail::Owned<slm_stream> handle_;
+    int32_t finish_reason_ = 0;
+    uint64_t seed_ = 0;
+    std::optional<slm_statistics> statistics_;
+};
+
+/// A conversation with a model and its KV cache.
+class Session {
+  public:
+    /// Answers the user's next message in the conversation that the session keeps.
+    Stream turn(std::string_view message, const GenerateOptions &options = {}) {
+        return open(options, [&](const slm_generate_options *c, slm_stream **stream, slm_error **error) {
+            const slm_str text = detail::text(message);
+            return slm_turn_stream(handle_.get(), text.data, text.len, c, stream, error);
+        });
+    }
+
+    /// Answers a whole conversation, which the model's chat template turns into a prompt.
+    Stream chat(const std::vector<Message> &messages, const GenerateOptions &options = {}) {
+        const auto list = to_c(messages);
+        return open(options, [&](const slm_generate_options *c, slm_stream **stream, slm_error **error) {
+            return slm_chat_stream(handle_.get(), list.data(), list.size(), c, stream, error);
+        });
+    }
+
+    /// Answers a prompt that is taken as it is: it must not hold what a stranger wrote.
+    Stream generate(std::string_view prompt, const GenerateOptions &options = {}) {
+        return open(options, [&](const slm_generate_options *c, slm_stream **stream, slm_error **error) {
+            const slm_str text = detail::text(prompt);
+            return slm_stream_new(handle_.get(), text.data, text.len, c, stream, error);
+        });
+    }
+
+    /// Scores labels as continuations of a prompt that is taken as it is.
+    Classification classify(std::string_view prompt, const std::vector<std::string> &labels,
+                            const ClassifyOptions &options = {}) {
+        return score(labels, options,
+                     [&](const slm_str *list, const slm_classify_options *c, float *probabilities, size_t *best,
+                         slm_error **error) {
+                         const slm_str text = detail::text(prompt);
+                         return slm_classify(handle_.get(), text.data, text.len, list, labels.size(), c, probabilities, best,
+                                             error);
+                     });
+    }
+
+    /// Scores labels as answers to a conversation.
+    Classification classify(const std::vector<Message> &messages, const std::vector<std::string> &labels,
+                            const ClassifyOptions &options = {}) {
+        const auto conversation = to_c(messages);
+        return score(labels, options,
+                     [&](const slm_str *list, const slm_classify_options *c, float *probabilities, size_t *best,
+                         slm_error **error) {
+                         return slm_chat_classify(handle_.get(), conversation.data(), conversation.size(), list,
+                                                  labels.size(), c, probabilities, best, error);
+                     });
+    }
+
+    /// The logits after each of the last `last` tokens: `last` rows of `vocabulary_size` numbers.
+    std::vector<float> logits(const std::vector<uint32_t> &tokens, size_t last, size_t vocabulary_size) {
+        const bool fits = vocabulary_size == 0 || last <= std::numeric_limits<size_t>::max() / sizeof(float) / vocabulary_size;
+        // The library refuses an impossible `last` by itself, given any array.
+        std::vector<float> rows(fits && last <= tokens.size() ? last * vocabulary_size : 1);
+        detail::check([&](slm_error **error) {
+            return slm_session_logits(handle_.get(), tokens.data(), tokens.size(), last, nullptr, rows.data(), rows.size(),
+                                      error);
+        });
+        return rows;
+    }
+
+    /// The conversation that the session keeps, as a JSON array.
+    std::string history() {
+        return detail::take([&](slm_string *text, slm_error **error) {
+            return slm_session_history(handle_.get(), text, error);
+        });
+    }
+
+    /// Replaces the conversation that the session keeps.
+    void set_history(const std::vector<Message> &messages) {
+        const auto list = to_c(messages);
+        detail::check([&](slm_error **error) {
+            return slm_session_set_history(handle_.get(), list.data(), list.size(), error);
+        });
+    }
+
+    /// Begins a new conversation.
+    void reset() {
+        detail::check([&](slm_error **error) { return slm_session_reset(handle_.get(), error); });
+    }
+
+    /// Forgets the cached tokens from position `length` on.
+    void rewind(uint64_t length) {
+        detail::check([&](slm_error **error) { return slm_session_rewind(handle_.get(), length, error); });
+    }
+
+    /// How many tokens are in the KV cache.
+    uint64_t length() {
+        uint64_t length = 0;
+        detail::check([&](slm_error **error) { return slm_session_length(handle_.get(), &length, error); });
+        return length;
+    }
+
+    /// Counts and times of the last answer.
+    slm_statistics statistics() {
+        slm_statistics statistics{};
+        detail::check([&](slm_error **error) {
+            return slm_session_statistics(handle_.get(), &statistics, sizeof statistics, error);
+        });
+        return statistics;
+    }
+
+    /// The handle in C, owned by this object.
+    slm_session *handle() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Model;
+    explicit Session(slm_session *handle) : handle_(handle) {}
+
+    static std::vector<slm_message> to_c(const std::vector<Message> &messages) {
+        std::vector<slm_message> list;
+        list.reserve(messages.size());
+        for (const Message &message : messages) list.push_back({detail::text(message.role), detail::text(message.content)});
+        return list;
+    }
+
+    template <typename Function> static Stream open(const GenerateOptions &options, Function &&function) {
+        auto c = detail::defaults(slm_generate_options_init);
+        c.max_tokens = options.max_tokens;
+        c.flags = options.ignore_stop_tokens ? SLM_IGNORE_STOP_TOKENS : 0;
+        c.log_probabilities = options.log_probabilities.value_or(-1);
+        c.deadline_ms = detail::milliseconds(options.deadline);
+        c.cancel = options.cancel ? options.cancel->handle() : nullptr;
+        std::vector<slm_str> stop;
+        stop.reserve(options.stop.size());
+        for (const std::string &text : options.stop) stop.push_back(detail::text(text));
+        c.stop = stop.data();
+        c.stop_count = stop.size();
+        c.stop_tokens = options.stop_tokens.data();
+        c.stop_token_count = options.stop_tokens.size();
+        std::optional<slm_sampling_options> sampling;
+        if (options.sampling) sampling = options.sampling->to_c();
+        c.sampling = sampling ? &*sampling : nullptr;
+        slm_stream *stream = nullptr;
+        detail::check([&](slm_error **error) { return function(&c, &stream, error); });
+        return Stream(stream);
+    }
+
+    template <typename Function>
+    static Classification score(const std::vector<std::string> &labels, const ClassifyOptions &options,
+                                Function &&function) {
+        auto c = detail::defaults(slm_classify_options_init);
+        c.score = options.score;
+        c.deadline_ms = detail::milliseconds(options.deadline);
+        c.cancel = options.cancel ? options.cancel->handle() : nullptr;
+        std::vector<slm_str> list;
+        list.reserve(labels.size());
+        for (const std::string &label : labels) list.push_back(detail::text(label));
+        Classification result;
+        // One more, so that the array has an address without labels too.
+        result.probabilities.resize(labels.size() + 1);
+        detail::check([&](slm_error **error) {
+            return function(list.data(), &c, result.probabilities.data(), &result.index, error);
+        });
+        result.probabilities.resize(labels.size());
+        return result;
+    }
+
+    detail::Owned<slm_session> handle_;
+};
+
+/// A loaded model. Copies share it, and sessions keep it loaded.
+class Model {
+  public:
+    /// Loads the model in a directory, named in UTF-8.
+    static Model load(std::string_view directory, const LoadOptions &options = {}) {
+        const slm_model_options c = options.to_c();
+        const slm_str path = detail::text(directory);
+        const slm_model *model = nullptr;
+        detail::check([&](slm_error **error) { return slm_model_load(path.data, path.len, &c, &model, error); });
+        return Model(model);
+    }
+
+    /// What loading and a session of `positions` tokens would take, without loading.
+    static slm_estimate estimate(std::string_view directory, uint64_t positions, const LoadOptions &options = {}) {
+        const slm_model_options c = options.to_c();
+        const slm_str path = detail::text(directory);
+        slm_estimate estimate{};
+        detail::check([&](slm_error **error) {
+            return slm_model_estimate(path.data, path.len, &c, positions, &estimate, sizeof estimate, error);
+        });
+        return estimate;
+    }
+
+    /// A conversation with an empty KV cache.
+    Session session(const SessionOptions &options = {}) const {
+        auto c = detail::defaults(slm_session_options_init);
+        c.prefill_chunk = options.prefill_chunk;
+        c.context = options.context;
+        std::optional<slm_sampling_options> sampling;
+        if (options.sampling) sampling = options.sampling->to_c();
+        c.sampling = sampling ? &*sampling : nullptr;
+        c.system = detail::text(options.system);
+        c.template_options = detail::text(options.template_options);
+        slm_session *session = nullptr;
+        detail::check([&](slm_error **error) { return slm_session_new(handle_.get(), &c, &session, error); });
+        return Session(session);
+    }
+
+    /// What the model is and how it runs, as a JSON object.
+    std::string info() const {
+        return detail::take([&](slm_string *text, slm_error **error) { return slm_model_info(handle_.get(), text, error); });
+    }
+
+    /// Vocabulary, context and other sizes.
+    slm_sizes sizes() const {
+        slm_sizes sizes{};
+        detail::check([&](slm_error **error) { return slm_model_sizes(handle_.get(), &sizes, sizeof sizes, error); });
+        return sizes;
+    }
+
+    /// How the model's publisher recommends to choose tokens.
+    Sampling recommended_sampling() const {
+        auto c = detail::defaults(slm_sampling_options_init);
+        detail::check([&](slm_error **error) { return slm_model_sampling(handle_.get(), &c, sizeof c, error); });
+        Sampling sampling;
+        sampling.temperature = c.temperature;
+        sampling.top_p = c.top_p;
+        sampling.min_p = c.min_p;
+        sampling.repetition_penalty = c.repetition_penalty;
+        sampling.frequency_penalty = c.frequency_penalty;
+        sampling.presence_penalty = c.presence_penalty;
+        sampling.top_k = c.top_k;
+        sampling.penalty_window = c.penalty_window;
+        sampling.seed = c.seed;
+        return sampling;
+    }
+
+    /// How many tokens `text` has; `mode` is one of `SLM_TOKENIZE_...`.
+    size_t count_tokens(std::string_view text, int32_t mode = SLM_TOKENIZE_PROMPT) const {
+        const slm_str c = detail::text(text);
+        size_t count = 0;
+        detail::check([&](slm_error **error) {
+            return slm_count_tokens(handle_.get(), c.data, c.len, mode, &count, error);
+        });
+        return count;
+    }
+
+    /// The tokens of `text`; `mode` is one of `SLM_TOKENIZE_...`.
+    std::vector<uint32_t> tokenize(std::string_view text, int32_t mode = SLM_TOKENIZE_PROMPT) const {
+        const slm_str c = detail::text(text);
+        std::vector<uint32_t> tokens(count_tokens(text, mode));
+        size_t count = 0;
+        detail::check([&](slm_error **error) {
+            return slm_tokenize(handle_.get(), c.data, c.len, mode, tokens.data(), tokens.size(), &count, error);
+        });
+        tokens.resize(count);
+        return tokens;
+    }
+
+    /// The text of tokens.
+    std::string detokenize(const std::vector<uint32_t> &tokens, bool skip_special_tokens = false) const {
+        const uint32_t flags = skip_special_tokens ? SLM_SKIP_SPECIAL_TOKENS : 0;
+        return detail::take([&](slm_string *text, slm_error **error) {
+            return slm_detokenize(handle_.get(), tokens.data(), tokens.size(), flags, text, error);
+        });
+    }
+
+    /// The prompt that the chat template makes of a conversation.
+    std::string render(const std::vector<Message> &messages, std::string_view template_options = {}) const {
+        const auto list = Session::to_c(messages);
+        const slm_str options = detail::text(template_options);
+        return detail::take([&](slm_string *text, slm_error **error) {
+            return slm_render_chat(handle_.get(), list.data(), list.size(), options.data, options.len, text, error);
+        });
+    }
+
+    /// The handle in C, valid as long as a copy lives.
+    const slm_model *handle() const noexcept { return handle_.get(); }
+
+  private:
+    explicit Model(const slm_model *handle) : handle_(handle, detail::Deleter{}) {}
+
+    std::shared_ptr<const slm_model> handle_;
+};
+
+} // namespace edgeslm
+
+#endif // EDGESLM_HPP
