@@ -30,8 +30,9 @@ pub unsafe extern "C" fn slm_session_logits(
         if logits.is_null() {
             return Err(Failure::null("logits"));
         }
-        let needed = last.saturating_mul(session.vocabulary_size());
-        if needed > capacity {
+        // The session itself refuses an impossible `last`.
+        let needed = last.min(tokens.len()).saturating_mul(session.vocabulary_size());
+        if needed > capacity && last <= tokens.len() {
             let message = format!("there are {needed} logits and the array holds {capacity}");
             return Err(Failure::new(SLM_BUFFER_TOO_SMALL, message));
         }

@@ -1,0 +1,299 @@
+"""Models and sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
+
+from ._errors import ClosedError, call, take
+from ._native import ffi, lib
+from ._options import Keep, Message, Sampling, generate_options, milliseconds, model_options, session_options
+from ._stream import Statistics, Stream
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
+
+_MODES = {"prompt": lib.SLM_TOKENIZE_PROMPT, "continuation": lib.SLM_TOKENIZE_CONTINUATION, "plain": lib.SLM_TOKENIZE_PLAIN}
+_SCORES = {"joint": lib.SLM_SCORE_JOINT, "trie_normalised": lib.SLM_SCORE_TRIE_NORMALISED}
+
+
+def _choice(what: str, choices: Mapping[str, int], name: str) -> int:
+    if name not in choices:
+        raise ValueError(f"there is no {what} {name!r}; there are {', '.join(choices)}")
+    return choices[name]
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What loading a model and running one session takes, in bytes."""
+
+    weights: int
+    cache: int
+    scratch: int
+    text: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Which label fits best, and a probability for each; they sum to 1."""
+
+    label: str
+    index: int
+    probabilities: tuple[float, ...]
+
+
+class _Handle:
+    """An object that owns a handle of the library."""
+
+    _what = ""
+
+    def _own(self, handle: Any, free: Any) -> None:
+        self._raw = handle
+        self._finalizer = weakref.finalize(self, free, handle)
+
+    @property
+    def _handle(self) -> Any:
+        if not self._finalizer.alive:
+            raise ClosedError(self._what)
+        return self._raw
+
+    def close(self) -> None:
+        """Gives up what the library holds; no effect the second time."""
+        self._finalizer()
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+class Model(_Handle):
+    """A loaded model. Any number of threads may use it; its sessions keep it loaded.
+
+    >>> with Model("models/llama-3.2-1b") as model, model.session() as session:  # doctest: +SKIP
+    ...     for text in session.turn("Is the door open?"):
+    ...         print(text, end="", flush=True)
+    """
+
+    _what = "model"
+
+    def __init__(self, directory: Union[str, os.PathLike[str]], **options: Any) -> None:
+        """Loads the model in a directory.
+
+        Args:
+            directory: in the layout of the ONNX Runtime GenAI builder or of transformers.js.
+            copy: reads the files into memory instead of mapping them.
+            strict: fp32 arithmetic in a fixed order.
+            follow_links: follows links that lead out of the directory.
+            threads: how many, the caller's included; 0 for as many as the process may use.
+            context_length: the most positions of a session; 0 for the model's own.
+            memory_budget: the most bytes of all KV caches; 0 for three quarters of what is free.
+            graph: which graph of the directory; empty to choose by looking.
+            kernels: the kernel row; empty for the best.
+        """
+        keep = Keep()
+        handle = ffi.new("slm_model **")
+        path, length = keep.bytes(os.fspath(directory))
+        call(lib.slm_model_load, path, length, model_options(keep, **options), handle)
+        self._own(handle[0], lib.slm_model_free)
+
+    @staticmethod
+    def estimate(directory: Union[str, os.PathLike[str]], positions: int, **options: Any) -> MemoryEstimate:
+        """What loading and a session of ``positions`` tokens would take, without loading."""
+        keep = Keep()
+        path, length = keep.bytes(os.fspath(directory))
+        estimate = ffi.new("slm_estimate *")
+        call(lib.slm_model_estimate, path, length, model_options(keep, **options), positions, estimate,
+             ffi.sizeof("slm_estimate"))
+        return MemoryEstimate(estimate.weights, estimate.cache, estimate.scratch, estimate.text, estimate.total)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the model is and how it runs."""
+        result: dict[str, Any] = json.loads(take(lib.slm_model_info, self._handle))
+        return result
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model gives logits for."""
+        return int(self._sizes().vocabulary_size)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of a prompt and its answer together."""
+        return int(self._sizes().context_length)
+
+    def _sizes(self) -> Any:
+        sizes = ffi.new("slm_sizes *")
+        call(lib.slm_model_sizes, self._handle, sizes, ffi.sizeof("slm_sizes"))
+        return sizes
+
+    @property
+    def recommended_sampling(self) -> Sampling:
+        """How the model's publisher recommends to choose tokens."""
+        options = Keep().options("sampling")
+        call(lib.slm_model_sampling, self._handle, options, ffi.sizeof("slm_sampling_options"))
+        return Sampling.from_c(options)
+
+    def session(self, **options: Any) -> Session:
+        """A conversation with an empty KV cache.
+
+        Args:
+            prefill_chunk: how many tokens of a prompt are computed at a time.
+            context: the most tokens of prompt and answer together; 0 for the model's context.
+            sampling: how tokens are chosen; greedily by default.
+            system: the system message with which the conversation begins.
+            template_options: a dict for the chat template: date, tools, documents, variables.
+        """
+        return Session(self, **options)
+
+    def count_tokens(self, text: str, mode: str = "prompt") -> int:
+        """How many tokens ``text`` has; for the modes see :meth:`tokenize`."""
+        keep, count = Keep(), ffi.new("size_t *")
+        data, length = keep.bytes(text)
+        call(lib.slm_count_tokens, self._handle, data, length, _choice("mode", _MODES, mode), count)
+        return int(count[0])
+
+    def tokenize(self, text: str, mode: str = "prompt") -> list[int]:
+        """The tokens of ``text``: as a ``prompt``, with the token that begins a text; as a ``continuation``, without; or
+        ``plain``, where special tokens that the text spells out stay text."""
+        keep, count = Keep(), ffi.new("size_t *")
+        data, length = keep.bytes(text)
+        capacity = self.count_tokens(text, mode)
+        tokens = ffi.new("uint32_t[]", max(1, capacity))
+        call(lib.slm_tokenize, self._handle, data, length, _choice("mode", _MODES, mode), tokens, capacity, count)
+        return list(tokens)[: count[0]]
+
+    def detokenize(self, tokens: Sequence[int], skip_special_tokens: bool = False) -> str:
+        """The text of tokens."""
+        flags = lib.SLM_SKIP_SPECIAL_TOKENS if skip_special_tokens else 0
+        array = ffi.new("uint32_t[]", list(tokens) or [0])
+        return take(lib.slm_detokenize, self._handle, array, len(tokens), flags)
+
+    def render(self, messages: Sequence[Message], template_options: Optional[Mapping[str, Any]] = None) -> str:
+        """The prompt that the chat template makes of a conversation."""
+        keep = Keep()
+        data, length = keep.bytes(json.dumps(dict(template_options)) if template_options else "")
+        return take(lib.slm_render_chat, self._handle, keep.messages(messages), len(messages), data, length)
+
+    def __enter__(self) -> Model:
+        return self
+
+
+class Session(_Handle):
+    """A conversation with a model and its KV cache: a prompt that begins as an earlier one did costs only what is new.
+
+    One thread at a time may use it. The methods that answer return a :class:`Stream` and take these options:
+    ``max_tokens``, ``stop`` (texts), ``stop_tokens``, ``ignore_stop_tokens``, ``log_probabilities`` (of how many most probable
+    tokens), ``deadline`` (seconds) and ``sampling``.
+    """
+
+    _what = "session"
+
+    def __init__(self, model: Model, **options: Any) -> None:
+        keep, handle = Keep(), ffi.new("slm_session **")
+        call(lib.slm_session_new, model._handle, session_options(keep, **options), handle)
+        self._own(handle[0], lib.slm_session_free)
+        self._vocabulary_size = model.vocabulary_size
+
+    def turn(self, message: str, **options: Any) -> Stream:
+        """Answers the user's next message in the conversation that the session keeps."""
+        keep = Keep()
+        return self._open(lib.slm_turn_stream, keep, keep.bytes(message), options)
+
+    def chat(self, messages: Sequence[Message], **options: Any) -> Stream:
+        """Answers a whole conversation, which the model's chat template turns into a prompt."""
+        keep = Keep()
+        return self._open(lib.slm_chat_stream, keep, (keep.messages(messages), len(messages)), options)
+
+    def generate(self, prompt: str, **options: Any) -> Stream:
+        """Answers a prompt that is taken as it is: it must not hold what a stranger wrote."""
+        keep = Keep()
+        return self._open(lib.slm_stream_new, keep, keep.bytes(prompt), options)
+
+    def _open(self, function: Any, keep: Keep, prompt: tuple[Any, int], options: dict[str, Any]) -> Stream:
+        session, stream, cancel = self._handle, ffi.new("slm_stream **"), ffi.new("slm_cancel **")
+        call(lib.slm_cancel_new, cancel)
+        try:
+            call(function, session, *prompt, generate_options(keep, cancel[0], **options), stream)
+        except BaseException:
+            lib.slm_cancel_free(cancel[0])
+            raise
+        return Stream(stream[0], cancel[0], options.get("log_probabilities") is not None)
+
+    def classify(
+        self,
+        prompt: Union[str, Sequence[Message]],
+        labels: Sequence[str],
+        *,
+        score: str = "joint",
+        deadline: Optional[float] = None,
+    ) -> Classification:
+        """Scores labels as continuations of a prompt, or as answers to a conversation.
+
+        ``score`` is ``joint`` (the probability that the model goes on with the label, normalised over the labels) or
+        ``trie_normalised`` (cheaper: as if only the labels could be generated).
+        """
+        keep = Keep()
+        options = keep.options("classify")
+        options.score, options.deadline_ms = _choice("score", _SCORES, score), milliseconds(deadline)
+        probabilities, best = ffi.new("float[]", max(1, len(labels))), ffi.new("size_t *")
+        function: Any
+        if isinstance(prompt, str):
+            function, arguments = lib.slm_classify, keep.bytes(prompt)
+        else:
+            function, arguments = lib.slm_chat_classify, (keep.messages(prompt), len(prompt))
+        call(function, self._handle, *arguments, keep.texts(labels), len(labels), options, probabilities, best)
+        return Classification(labels[best[0]], int(best[0]), tuple(probabilities)[: len(labels)])
+
+    def logits(self, tokens: Sequence[int], last: int = 1) -> numpy.typing.NDArray[numpy.float32]:
+        """The logits after each of the last ``last`` tokens: an array ``[last, vocabulary]``. Needs numpy."""
+        import numpy
+
+        array = ffi.new("uint32_t[]", list(tokens) or [0])
+        rows = numpy.empty((last if 0 < last <= len(tokens) else 1, self._vocabulary_size), numpy.float32)
+        call(lib.slm_session_logits, self._handle, array, len(tokens), last, ffi.NULL, ffi.from_buffer("float[]", rows),
+             rows.size)
+        return rows
+
+    @property
+    def history(self) -> list[dict[str, str]]:
+        """The conversation that the session keeps; assign to replace it."""
+        result: list[dict[str, str]] = json.loads(take(lib.slm_session_history, self._handle))
+        return result
+
+    @history.setter
+    def history(self, messages: Sequence[Message]) -> None:
+        keep = Keep()
+        call(lib.slm_session_set_history, self._handle, keep.messages(messages), len(messages))
+
+    def reset(self) -> None:
+        """Begins a new conversation; what is forgotten is overwritten in memory."""
+        call(lib.slm_session_reset, self._handle)
+
+    def rewind(self, length: int) -> None:
+        """Forgets the cached tokens from position ``length`` on."""
+        call(lib.slm_session_rewind, self._handle, length)
+
+    def __len__(self) -> int:
+        """How many tokens are in the KV cache."""
+        length = ffi.new("uint64_t *")
+        call(lib.slm_session_length, self._handle, length)
+        return int(length[0])
+
+    def __bool__(self) -> bool:
+        # An empty cache does not make a session false.
+        return True
+
+    @property
+    def statistics(self) -> Statistics:
+        """Counts and times of the last answer."""
+        statistics = ffi.new("slm_statistics *")
+        call(lib.slm_session_statistics, self._handle, statistics, ffi.sizeof("slm_statistics"))
+        return Statistics.from_c(statistics)
+
+    def __enter__(self) -> Session:
+        return self

@@ -1,0 +1,170 @@
+"""Options as keyword arguments, turned into the library's structs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Mapping, Optional, Sequence, Union
+
+from ._errors import call
+from ._native import ffi, lib
+
+Message = Mapping[str, str]
+"""A message: ``{"role": "user", "content": "..."}``; the roles are system, user, assistant and tool."""
+
+
+class Keep(list):  # type: ignore[type-arg]
+    """What must live as long as the structs that point to it."""
+
+    def bytes(self, text: Union[str, bytes]) -> tuple[Any, int]:
+        data = text.encode() if isinstance(text, str) else text
+        buffer = ffi.new("char[]", data)
+        self.append(buffer)
+        return buffer, len(data)
+
+    def put(self, to: Any, text: str) -> None:
+        to.data, to.len = self.bytes(text)
+
+    def texts(self, texts: Sequence[str]) -> Any:
+        array = ffi.new("slm_str[]", max(1, len(texts)))
+        self.append(array)
+        for index, text in enumerate(texts):
+            self.put(array[index], text)
+        return array
+
+    def messages(self, messages: Sequence[Message]) -> Any:
+        array = ffi.new("slm_message[]", max(1, len(messages)))
+        self.append(array)
+        for index, message in enumerate(messages):
+            self.put(array[index].role, message["role"])
+            self.put(array[index].content, message["content"])
+        return array
+
+    def options(self, kind: str) -> Any:
+        options = ffi.new(f"slm_{kind}_options *")
+        self.append(options)
+        call(getattr(lib, f"slm_{kind}_options_init"), options, ffi.sizeof(f"slm_{kind}_options"))
+        return options
+
+
+@dataclass
+class Sampling:
+    """How the next token is chosen. The default is greedy: the most probable token, always the same answer."""
+
+    temperature: float = 0.0
+    """What the logits are divided by; 0 chooses greedily."""
+    top_p: float = 1.0
+    """Keeps the fewest most probable tokens whose probabilities sum to at least this; 1 keeps all."""
+    min_p: float = 0.0
+    """Keeps tokens at least this many times as probable as the most probable one; 0 keeps all."""
+    top_k: int = 0
+    """Keeps this many most probable tokens; 0 keeps all."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens that occurred; 1 changes nothing."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit for each time it occurred."""
+    presence_penalty: float = 0.0
+    """Subtracted from a token's logit if it occurred."""
+    penalty_window: int = 64
+    """How many last tokens the penalties look at; 2**64 - 1 for all."""
+    seed: Optional[int] = None
+    """The same seed gives the same answer; None for a random one."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of single tokens; -inf bans one."""
+
+    def to_c(self, keep: Keep) -> Any:
+        options = keep.options("sampling")
+        for name in ("temperature", "top_p", "min_p", "top_k", "repetition_penalty", "frequency_penalty",
+                     "presence_penalty", "penalty_window"):
+            setattr(options, name, getattr(self, name))
+        if self.seed is not None:
+            options.seed = self.seed
+        biases = ffi.new("slm_logit_bias[]", max(1, len(self.logit_bias)))
+        keep.append(biases)
+        for index, (token, bias) in enumerate(self.logit_bias.items()):
+            biases[index].token, biases[index].bias = token, bias
+        options.logit_bias, options.logit_bias_count = biases, len(self.logit_bias)
+        return options
+
+    @classmethod
+    def from_c(cls, options: Any) -> Sampling:
+        return cls(
+            temperature=options.temperature, top_p=options.top_p, min_p=options.min_p, top_k=options.top_k,
+            repetition_penalty=options.repetition_penalty, frequency_penalty=options.frequency_penalty,
+            presence_penalty=options.presence_penalty, penalty_window=options.penalty_window,
+            seed=options.seed or None,
+        )
+
+
+def milliseconds(seconds: Optional[float]) -> int:
+    """A deadline as the library takes it, where 0 means none."""
+    return 0 if seconds is None else max(1, round(1000 * seconds))
+
+
+def model_options(
+    keep: Keep,
+    *,
+    copy: bool = False,
+    strict: bool = False,
+    follow_links: bool = False,
+    threads: int = 0,
+    context_length: int = 0,
+    memory_budget: int = 0,
+    graph: str = "",
+    kernels: str = "",
+) -> Any:
+    options = keep.options("model")
+    options.load = lib.SLM_LOAD_COPY if copy else lib.SLM_LOAD_MAP
+    options.accuracy = lib.SLM_ACCURACY_STRICT if strict else lib.SLM_ACCURACY_DEFAULT
+    options.flags = lib.SLM_FOLLOW_LINKS if follow_links else 0
+    options.threads, options.context_length, options.memory_budget = threads, context_length, memory_budget
+    keep.put(options.graph, graph)
+    keep.put(options.kernels, kernels)
+    return options
+
+
+def session_options(
+    keep: Keep,
+    *,
+    prefill_chunk: int = 512,
+    context: int = 0,
+    sampling: Optional[Sampling] = None,
+    system: str = "",
+    template_options: Optional[Mapping[str, Any]] = None,
+) -> Any:
+    options = keep.options("session")
+    options.prefill_chunk, options.context = prefill_chunk, context
+    if sampling is not None:
+        options.sampling = sampling.to_c(keep)
+    keep.put(options.system, system)
+    keep.put(options.template_options, json.dumps(dict(template_options)) if template_options else "")
+    return options
+
+
+def generate_options(
+    keep: Keep,
+    cancel: Any,
+    *,
+    max_tokens: int = 1024,
+    stop: Iterable[str] = (),
+    stop_tokens: Iterable[int] = (),
+    ignore_stop_tokens: bool = False,
+    log_probabilities: Optional[int] = None,
+    deadline: Optional[float] = None,
+    sampling: Optional[Sampling] = None,
+) -> Any:
+    options = keep.options("generate")
+    options.max_tokens = max_tokens
+    options.flags = lib.SLM_IGNORE_STOP_TOKENS if ignore_stop_tokens else 0
+    options.log_probabilities = -1 if log_probabilities is None else log_probabilities
+    options.deadline_ms = milliseconds(deadline)
+    options.cancel = cancel
+    if sampling is not None:
+        options.sampling = sampling.to_c(keep)
+    texts = [stop] if isinstance(stop, str) else list(stop)
+    options.stop, options.stop_count = keep.texts(texts), len(texts)
+    tokens = list(stop_tokens)
+    array = ffi.new("uint32_t[]", tokens or [0])
+    keep.append(array)
+    options.stop_tokens, options.stop_token_count = array, len(tokens)
+    return options

@@ -1,0 +1,219 @@
+"""Answers, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, AsyncIterator, Iterator, Optional, Union
+
+from ._errors import ClosedError, call, text_of
+from ._native import ffi, lib
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts and times of one answer; times in seconds, rates in tokens a second."""
+
+    prompt_tokens: int
+    reused_tokens: int
+    generated_tokens: int
+    cache_bytes: int
+    time_to_first_token: Optional[float]
+    prefill_time: float
+    decode_time: float
+    prefill_rate: float
+    decode_rate: float
+
+    @classmethod
+    def from_c(cls, statistics: Any) -> Statistics:
+        first = statistics.time_to_first_token
+        return cls(
+            statistics.prompt_tokens, statistics.reused_tokens, statistics.generated_tokens, statistics.cache_bytes,
+            first if first >= 0 else None, statistics.prefill_time, statistics.decode_time, statistics.prefill_rate,
+            statistics.decode_rate,
+        )
+
+
+@dataclass(frozen=True)
+class PromptProgress:
+    """A chunk of the prompt has been computed."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of the answer, with logarithms of probabilities where they were asked for."""
+
+    id: int
+    log_probability: Optional[float]
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """More of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The answer is complete. ``reason`` is one of stop_token, stop_string, max_tokens, context_length, cancelled, deadline."""
+
+    reason: str
+    seed: int
+    statistics: Statistics
+
+
+Event = Union[PromptProgress, Token, Text, Finished]
+
+_REASONS = {
+    lib.SLM_FINISH_STOP_TOKEN: "stop_token",
+    lib.SLM_FINISH_STOP_STRING: "stop_string",
+    lib.SLM_FINISH_MAX_TOKENS: "max_tokens",
+    lib.SLM_FINISH_CONTEXT_LENGTH: "context_length",
+    lib.SLM_FINISH_CANCELLED: "cancelled",
+    lib.SLM_FINISH_DEADLINE: "deadline",
+}
+
+
+class Stream:
+    """An answer as it is made: an iterator over its text, for ``for`` and for ``async for``.
+
+    The session is in use until the stream is closed: at its end, by ``close()``, by leaving a ``with`` block, or when it is
+    collected. ``KeyboardInterrupt`` while a piece is awaited, and cancelling the task in asyncio, end the answer.
+    """
+
+    def __init__(self, handle: Any, cancel: Any, with_log_probabilities: bool) -> None:
+        self._handle = handle
+        self._cancel = cancel
+        self._with_log_probabilities = with_log_probabilities
+        self._worker: Optional[ThreadPoolExecutor] = None
+        self._finished: Optional[Finished] = None
+        self._finalizer = weakref.finalize(self, _free, handle, cancel)
+
+    def next_event(self) -> Optional[Event]:
+        """The next event; None after the last."""
+        if not self._finalizer.alive:
+            if self._finished is not None:
+                return None
+            raise ClosedError("stream")
+        # Only the main thread is interrupted, and only while it runs Python.
+        if threading.current_thread() is not threading.main_thread():
+            return self._settle(self._step())
+        future = self._start()
+        try:
+            event = future.result()
+        except BaseException:
+            self._abandon(future)
+            raise
+        return self._settle(event)
+
+    async def next_event_async(self) -> Optional[Event]:
+        """As :meth:`next_event`, without blocking the event loop."""
+        if not self._finalizer.alive:
+            if self._finished is not None:
+                return None
+            raise ClosedError("stream")
+        future = self._start()
+        try:
+            event = await asyncio.wrap_future(future)
+        except BaseException:
+            self._abandon(future)
+            raise
+        return self._settle(event)
+
+    def _start(self) -> Future[Optional[Event]]:
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "edgeslm-stream")
+        return self._worker.submit(self._step)
+
+    def _abandon(self, future: Future[Optional[Event]]) -> None:
+        """Ends the answer and waits for the call in progress, which notices soon."""
+        lib.slm_cancel_signal(self._cancel)
+        if not future.cancel():
+            future.exception()
+        self.close()
+
+    def _step(self) -> Optional[Event]:
+        pointer = ffi.new("slm_event **")
+        call(lib.slm_stream_next, self._handle, pointer)
+        return self._event(pointer[0]) if pointer[0] != ffi.NULL else None
+
+    def _settle(self, event: Optional[Event]) -> Optional[Event]:
+        if isinstance(event, Finished):
+            self._finished = event
+            self.close()
+        return event
+
+    def _event(self, event: Any) -> Optional[Event]:
+        if event.kind == lib.SLM_EVENT_TEXT:
+            return Text(text_of(event.text))
+        if event.kind == lib.SLM_EVENT_TOKEN:
+            top = tuple((event.top[i].token, event.top[i].log_probability) for i in range(event.top_count))
+            return Token(event.token, event.log_probability if self._with_log_probabilities else None, top)
+        if event.kind == lib.SLM_EVENT_FINISHED:
+            reason = _REASONS.get(event.finish_reason, "unknown")
+            return Finished(reason, event.seed, Statistics.from_c(event.statistics))
+        # Kinds that a newer library adds are told as progress that says nothing.
+        return PromptProgress(event.prompt_done, event.prompt_total)
+
+    def events(self) -> Iterator[Event]:
+        """All events from here on."""
+        while (event := self.next_event()) is not None:
+            yield event
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while (event := self.next_event()) is not None:
+            if isinstance(event, Text):
+                return event.text
+        raise StopIteration
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        while (event := await self.next_event_async()) is not None:
+            if isinstance(event, Text):
+                return event.text
+        raise StopAsyncIteration
+
+    def text(self) -> str:
+        """The rest of the answer's text."""
+        return "".join(self)
+
+    def cancel(self) -> None:
+        """Ends the answer soon, from any thread; it then finishes with the reason ``cancelled``."""
+        if self._finalizer.alive:
+            lib.slm_cancel_signal(self._cancel)
+
+    @property
+    def finished(self) -> Optional[Finished]:
+        """How the answer ended; None before."""
+        return self._finished
+
+    def close(self) -> None:
+        """Ends the answer where it is. The session can be used again."""
+        self._finalizer()
+        if self._worker is not None:
+            self._worker.shutdown(wait=False)
+            self._worker = None
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def _free(handle: Any, cancel: Any) -> None:
+    lib.slm_stream_free(handle)
+    lib.slm_cancel_free(cancel)

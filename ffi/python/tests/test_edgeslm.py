@@ -1,0 +1,274 @@
+"""The package on a golden model, which EDGESLM_TEST_MODEL names."""
+
+import asyncio
+import gc
+import math
+import os
+import pathlib
+import shutil
+import signal
+import threading
+import time
+
+import numpy
+import pytest
+
+import edgeslm
+
+MODEL = os.environ["EDGESLM_TEST_MODEL"]
+QUESTION = "Is the door open?"
+LONG = {"max_tokens": 100_000, "ignore_stop_tokens": True}
+
+
+@pytest.fixture(scope="module")
+def model():
+    with edgeslm.Model(MODEL) as model:
+        yield model
+
+
+@pytest.fixture
+def session(model):
+    with model.session() as session:
+        yield session
+
+
+def test_the_model_tells_what_it_is(model):
+    info = model.info
+    assert info["vocabulary_size"] == model.vocabulary_size
+    assert model.context_length == info["context_length"]
+    assert edgeslm.build_info()["version"] == edgeslm.__version__
+    estimate = edgeslm.Model.estimate(MODEL, 64)
+    assert estimate.total == estimate.weights + estimate.cache + estimate.scratch + estimate.text
+    assert edgeslm.Model.estimate(MODEL, 640).cache > estimate.cache
+    assert model.recommended_sampling.temperature >= 0
+
+
+def test_text_to_tokens_and_back(model):
+    tokens = model.tokenize("The door is open.", "plain")
+    assert model.count_tokens("The door is open.", "plain") == len(tokens) > 3
+    assert model.detokenize(tokens) == "The door is open."
+    assert model.tokenize("", "plain") == [] and model.detokenize([]) == ""
+    assert QUESTION in model.render([{"role": "user", "content": QUESTION}])
+    with pytest.raises(ValueError, match="there is no mode"):
+        model.tokenize("x", "other")
+
+
+def test_a_stream_is_its_text(session):
+    stream = session.generate(QUESTION, max_tokens=12, ignore_stop_tokens=True)
+    pieces = list(stream)
+    assert pieces and all(pieces)
+    finished = stream.finished
+    assert finished.reason == "max_tokens" and finished.statistics.generated_tokens == 12
+    assert finished.statistics.time_to_first_token > 0
+    assert session.statistics == finished.statistics
+    assert session.generate(QUESTION, max_tokens=12, ignore_stop_tokens=True).text() == "".join(pieces)
+    assert session.statistics.reused_tokens > 0
+    assert stream.next_event() is None
+
+
+def test_a_turn_enters_the_history(model):
+    with model.session(system="Be brief.") as session:
+        answer = session.turn(QUESTION, max_tokens=5).text()
+        kept = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": answer},
+        ]
+        assert session.history == kept
+        assert len(session) > 0
+        session.rewind(3)
+        assert len(session) == 3
+        session.reset()
+        assert session.history == kept[:1] and len(session) == 0
+        assert session.chat(kept[:2], max_tokens=5).text() == answer
+        session.history = kept
+        assert session.history == kept
+
+
+def test_tokens_come_with_probabilities_where_asked_for(session):
+    events = list(session.generate(QUESTION, max_tokens=3, ignore_stop_tokens=True, log_probabilities=4).events())
+    tokens = [event for event in events if isinstance(event, edgeslm.Token)]
+    assert len(tokens) == 3
+    for token in tokens:
+        assert len(token.top) == 4 and token.top[0] == (token.id, token.log_probability)
+        assert token.log_probability < 0
+    plain = session.generate(QUESTION, max_tokens=1, ignore_stop_tokens=True).events()
+    assert [event.log_probability for event in plain if isinstance(event, edgeslm.Token)] == [None]
+
+
+def test_the_highest_logit_is_the_greedy_token(model, session):
+    tokens = model.tokenize(QUESTION)
+    logits = session.logits(tokens, last=2)
+    assert logits.shape == (2, model.vocabulary_size) and logits.dtype == numpy.float32
+    assert numpy.isfinite(logits).all()
+    events = session.generate(QUESTION, max_tokens=1, ignore_stop_tokens=True).events()
+    assert [event.id for event in events if isinstance(event, edgeslm.Token)] == [logits[1].argmax()]
+    for last in (0, len(tokens) + 1):
+        with pytest.raises(edgeslm.InvalidArgumentError):
+            session.logits(tokens, last=last)
+
+
+def test_labels_get_probabilities(session):
+    result = session.classify("The pump is leaking. This is", [" urgent", " routine", " nothing"])
+    assert math.isclose(sum(result.probabilities), 1, rel_tol=1e-5)
+    assert result.label == [" urgent", " routine", " nothing"][result.index]
+    assert result.probabilities[result.index] == max(result.probabilities)
+    chat = session.classify([{"role": "user", "content": QUESTION}], ["yes", "no"], score="trie_normalised")
+    assert len(chat.probabilities) == 2
+    with pytest.raises(ValueError, match="there is no score"):
+        session.classify("x", ["a"], score="other")
+
+
+def test_sampling_is_repeatable_and_greedy_by_default(session):
+    def answer(seed):
+        sampling = edgeslm.Sampling(temperature=1.5, seed=seed)
+        return session.generate(QUESTION, max_tokens=20, sampling=sampling, ignore_stop_tokens=True).text()
+
+    assert answer(1) == answer(1)
+    assert len({answer(seed) for seed in range(1, 6)}) > 1
+    greedy = list(session.generate(QUESTION, max_tokens=1, ignore_stop_tokens=True).events())
+    first = next(event.id for event in greedy if isinstance(event, edgeslm.Token))
+    sampling = edgeslm.Sampling(logit_bias={first: -math.inf})
+    events = session.generate(QUESTION, max_tokens=1, sampling=sampling, ignore_stop_tokens=True).events()
+    assert first not in [event.id for event in events if isinstance(event, edgeslm.Token)]
+
+
+def test_failures_are_typed_and_tell_their_parts(model, session, tmp_path):
+    with pytest.raises(edgeslm.NotFoundError) as caught:
+        edgeslm.Model(tmp_path / "nowhere")
+    assert caught.value.name == "not_found" and "nowhere" in caught.value.file
+    damaged = tmp_path / "damaged ü"
+    shutil.copytree(MODEL, damaged)
+    graph = damaged / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(edgeslm.InvalidModelError) as caught:
+        edgeslm.Model(damaged)
+    assert caught.value.file == str(graph) and str(graph) in str(caught.value)
+    with pytest.raises(edgeslm.InvalidArgumentError, match="temperature"):
+        session.generate("x", sampling=edgeslm.Sampling(temperature=-1))
+    with pytest.raises(ValueError):
+        session.generate("")
+    with pytest.raises(TypeError):
+        session.generate("x", colour="red")
+    with edgeslm.Model(MODEL, memory_budget=1) as poor, pytest.raises(edgeslm.MemoryBudgetError):
+        poor.session().generate("x").text()
+
+
+def test_an_open_stream_keeps_its_session_busy(session):
+    with session.generate(QUESTION, max_tokens=3) as stream:
+        next(stream)
+        with pytest.raises(edgeslm.BusyError):
+            session.reset()
+    session.reset()
+    with pytest.raises(edgeslm.ClosedError):
+        next(stream)
+    abandoned = session.generate(QUESTION)
+    del abandoned
+    gc.collect()
+    session.reset()
+
+
+def test_what_is_closed_says_so_and_order_does_not_matter():
+    model = edgeslm.Model(MODEL)
+    session = model.session()
+    stream = session.generate(QUESTION, max_tokens=3)
+    model.close()
+    session.close()
+    assert stream.text() is not None
+    for use in (lambda: model.info, session.reset, lambda: model.session()):
+        with pytest.raises(edgeslm.ClosedError):
+            use()
+    model.close()
+
+
+def test_cancelling_from_another_thread(session):
+    stream = session.generate(QUESTION, **LONG)
+    next(stream)
+    threading.Timer(0.05, stream.cancel).start()
+    stream.text()
+    assert stream.finished.reason in ("cancelled", "context_length")
+
+
+def test_a_deadline(session):
+    stream = session.generate(QUESTION, deadline=0.001, **LONG)
+    stream.text()
+    assert stream.finished.reason in ("deadline", "context_length")
+
+
+def test_keyboard_interrupt_ends_the_answer(model):
+    session = model.session()
+    seen = 0
+    main = threading.main_thread().ident
+    while seen < 3:
+        stream = session.generate(QUESTION, **LONG)
+        timer = threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT))
+        try:
+            timer.start()
+            stream.text()
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            seen += 1
+        finally:
+            timer.join()
+        # Whether the interrupt came inside the answer or behind it, the session is free.
+        stream.close()
+        session.reset()
+
+
+def test_asyncio_streams_beside_other_work(model):
+    async def answer(session):
+        return [text async for text in session.generate(QUESTION, max_tokens=8, ignore_stop_tokens=True)]
+
+    async def main():
+        sessions = [model.session() for _ in range(4)]
+        answers = await asyncio.gather(*map(answer, sessions))
+        assert all(pieces == answers[0] for pieces in answers) and answers[0]
+        task = asyncio.create_task(answer_long(sessions[0]))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        sessions[0].reset()
+
+    async def answer_long(session):
+        while True:
+            async for _text in session.generate(QUESTION, **LONG):
+                pass
+
+    asyncio.run(main())
+
+
+def test_threads_with_a_session_each_get_the_same_answers(model):
+    expected = model.session().generate(QUESTION, max_tokens=6, ignore_stop_tokens=True).text()
+    answers = []
+
+    def work():
+        with model.session() as session:
+            for _ in range(10):
+                answers.append(session.generate(QUESTION, max_tokens=6, ignore_stop_tokens=True).text())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [expected] * 40
+
+
+def test_the_gil_is_free_while_the_library_computes(model):
+    ticks = 0
+    session = model.session()
+
+    def work():
+        session.generate(QUESTION, max_tokens=60, ignore_stop_tokens=True).text()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        ticks += 1
+    assert ticks > 10
+
+
+def test_the_package_is_typed():
+    assert (pathlib.Path(edgeslm.__file__).parent / "py.typed").is_file()
