@@ -1,0 +1,194 @@
+using System;
+using System.Collections.Generic;
+
+namespace EdgeSlm
+{
+    /// <summary>How a text becomes tokens.</summary>
+    public enum TokenizeMode
+    {
+        /// <summary>As a raw prompt: with the token that begins a text.</summary>
+        Prompt = 0,
+        /// <summary>Nothing is added; special tokens that the text spells out are recognised.</summary>
+        Continuation = 1,
+        /// <summary>Nothing is added, and special tokens that the text spells out stay text.</summary>
+        Plain = 2,
+    }
+
+    /// <summary>A loaded model. Any number of threads may use it; its sessions keep it loaded.</summary>
+    public sealed unsafe class Model : IDisposable
+    {
+        private readonly NativeHandle handle;
+
+        private Model(IntPtr value)
+        {
+            handle = new NativeHandle(value, NativeMethods.ModelFree);
+        }
+
+        /// <summary>The library's version.</summary>
+        public static string LibraryVersion => Interop.Text(NativeMethods.Version());
+
+        /// <summary>What the library is and can do on this machine, as a JSON object.</summary>
+        public static string BuildInfo => Interop.Text(NativeMethods.BuildInfo());
+
+        /// <summary>Loads the model in a directory: one in the layout of the ONNX Runtime GenAI builder or of transformers.js.</summary>
+        /// <exception cref="SlmException">The model cannot be loaded.</exception>
+        public static Model Load(string directory, ModelOptions options = null)
+        {
+            if (directory == null) throw new ArgumentNullException(nameof(directory));
+            using (var arena = new Arena())
+            {
+                var path = arena.Text(directory);
+                IntPtr model, error;
+                var native = (options ?? new ModelOptions()).ToNative(arena);
+                Interop.Check(NativeMethods.ModelLoad(path.Data, path.Length, native, &model, &error), error);
+                return new Model(model);
+            }
+        }
+
+        /// <summary>What loading and a session of <paramref name="positions"/> tokens would take, without loading.</summary>
+        /// <exception cref="SlmException">The model cannot be read.</exception>
+        public static MemoryEstimate Estimate(string directory, ulong positions, ModelOptions options = null)
+        {
+            if (directory == null) throw new ArgumentNullException(nameof(directory));
+            using (var arena = new Arena())
+            {
+                var path = arena.Text(directory);
+                NativeMethods.Estimate estimate;
+                IntPtr error;
+                var native = (options ?? new ModelOptions()).ToNative(arena);
+                Interop.Check(NativeMethods.ModelEstimate(path.Data, path.Length, native, positions, &estimate,
+                    (UIntPtr)sizeof(NativeMethods.Estimate), &error), error);
+                return new MemoryEstimate(estimate);
+            }
+        }
+
+        /// <summary>A conversation with an empty KV cache.</summary>
+        public Session NewSession(SessionOptions options = null)
+        {
+            using (var arena = new Arena())
+            {
+                var native = (IntPtr)(options ?? new SessionOptions()).ToNative(arena);
+                var session = handle.Use(model =>
+                {
+                    IntPtr result, error;
+                    Interop.Check(NativeMethods.SessionNew(model, (NativeMethods.SessionOptions*)native, &result, &error), error);
+                    return result;
+                });
+                return new Session(session, VocabularySize);
+            }
+        }
+
+        /// <summary>What the model is and how it runs, as a JSON object.</summary>
+        public string Info => handle.Use(model =>
+        {
+            NativeMethods.Str info;
+            IntPtr error;
+            Interop.Check(NativeMethods.ModelInfo(model, &info, &error), error);
+            return Interop.Take(info);
+        });
+
+        /// <summary>How many tokens the model gives logits for.</summary>
+        public int VocabularySize => checked((int)Sizes().VocabularySize);
+
+        /// <summary>The most tokens of a prompt and its answer together.</summary>
+        public int ContextLength => checked((int)Sizes().ContextLength);
+
+        private NativeMethods.Sizes Sizes()
+        {
+            return handle.Use(model =>
+            {
+                NativeMethods.Sizes sizes;
+                IntPtr error;
+                Interop.Check(NativeMethods.ModelSizes(model, &sizes, (UIntPtr)sizeof(NativeMethods.Sizes), &error), error);
+                return sizes;
+            });
+        }
+
+        /// <summary>How the model's publisher recommends to choose tokens.</summary>
+        public SamplingOptions RecommendedSampling => handle.Use(model =>
+        {
+            NativeMethods.SamplingOptions options;
+            IntPtr error;
+            Interop.Check(NativeMethods.ModelSampling(model, &options, (UIntPtr)sizeof(NativeMethods.SamplingOptions), &error), error);
+            return SamplingOptions.FromNative(options);
+        });
+
+        /// <summary>How many tokens a text has.</summary>
+        public int CountTokens(string text, TokenizeMode mode = TokenizeMode.Prompt)
+        {
+            using (var arena = new Arena())
+            {
+                var native = arena.Text(text);
+                return handle.Use(model =>
+                {
+                    UIntPtr count;
+                    IntPtr error;
+                    Interop.Check(NativeMethods.CountTokens(model, native.Data, native.Length, (int)mode, &count, &error), error);
+                    return checked((int)count);
+                });
+            }
+        }
+
+        /// <summary>The tokens of a text.</summary>
+        public uint[] Tokenize(string text, TokenizeMode mode = TokenizeMode.Prompt)
+        {
+            var capacity = CountTokens(text, mode);
+            using (var arena = new Arena())
+            {
+                var native = arena.Text(text);
+                var tokens = (IntPtr)arena.Zeroed(capacity, sizeof(uint));
+                return handle.Use(model =>
+                {
+                    UIntPtr count;
+                    IntPtr error;
+                    Interop.Check(NativeMethods.Tokenize(model, native.Data, native.Length, (int)mode, (uint*)tokens, (UIntPtr)capacity,
+                        &count, &error), error);
+                    var result = new uint[(int)count];
+                    for (var i = 0; i < result.Length; i++) result[i] = ((uint*)tokens)[i];
+                    return result;
+                });
+            }
+        }
+
+        /// <summary>The text of tokens.</summary>
+        public string Detokenize(IReadOnlyList<uint> tokens, bool skipSpecialTokens = false)
+        {
+            using (var arena = new Arena())
+            {
+                var list = (IntPtr)arena.Tokens(tokens);
+                return handle.Use(model =>
+                {
+                    NativeMethods.Str text;
+                    IntPtr error;
+                    Interop.Check(NativeMethods.Detokenize(model, (uint*)list, (UIntPtr)tokens.Count, skipSpecialTokens ? 1u : 0u, &text,
+                        &error), error);
+                    return Interop.Take(text);
+                });
+            }
+        }
+
+        /// <summary>The prompt that the chat template makes of a conversation.</summary>
+        public string Render(IReadOnlyList<ChatMessage> messages, string templateOptions = "")
+        {
+            using (var arena = new Arena())
+            {
+                var list = (IntPtr)arena.Messages(messages);
+                var options = arena.Text(templateOptions);
+                return handle.Use(model =>
+                {
+                    NativeMethods.Str text;
+                    IntPtr error;
+                    Interop.Check(NativeMethods.RenderChat(model, (NativeMethods.Message*)list, (UIntPtr)messages.Count, options.Data,
+                        options.Length, &text, &error), error);
+                    return Interop.Take(text);
+                });
+            }
+        }
+
+        /// <summary>Gives the model up. It is unloaded when no session or stream needs it any more.</summary>
+        public void Dispose()
+        {
+            handle.Dispose();
+        }
+    }
+}

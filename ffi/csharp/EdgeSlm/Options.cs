@@ -1,0 +1,226 @@
+using System;
+using System.Collections.Generic;
+
+namespace EdgeSlm
+{
+    /// <summary>One message of a conversation.</summary>
+    public sealed class ChatMessage
+    {
+        /// <summary>A message of <paramref name="role"/>: system, user, assistant or tool.</summary>
+        public ChatMessage(string role, string content)
+        {
+            Role = role ?? throw new ArgumentNullException(nameof(role));
+            Content = content ?? throw new ArgumentNullException(nameof(content));
+        }
+
+        /// <summary>Who speaks.</summary>
+        public string Role { get; }
+
+        /// <summary>What is said.</summary>
+        public string Content { get; }
+    }
+
+    /// <summary>How a model is loaded.</summary>
+    public sealed class ModelOptions
+    {
+        /// <summary>Reads the files into memory instead of mapping them.</summary>
+        public bool Copy { get; set; }
+
+        /// <summary>fp32 arithmetic in a fixed order.</summary>
+        public bool Strict { get; set; }
+
+        /// <summary>Follows links that lead out of the directory.</summary>
+        public bool FollowLinks { get; set; }
+
+        /// <summary>Threads, the caller's included; 0 for as many as the process may use.</summary>
+        public uint Threads { get; set; }
+
+        /// <summary>The most positions of a session; 0 for the model's own.</summary>
+        public uint ContextLength { get; set; }
+
+        /// <summary>The most bytes of all KV caches; 0 for three quarters of what is free.</summary>
+        public ulong MemoryBudget { get; set; }
+
+        /// <summary>Which graph of the directory; empty to choose by looking.</summary>
+        public string Graph { get; set; } = "";
+
+        /// <summary>The kernel row; empty for the best.</summary>
+        public string Kernels { get; set; } = "";
+
+        internal unsafe NativeMethods.ModelOptions* ToNative(Arena arena)
+        {
+            var options = (NativeMethods.ModelOptions*)arena.Zeroed(1, sizeof(NativeMethods.ModelOptions));
+            IntPtr error;
+            Interop.Check(NativeMethods.ModelOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ModelOptions), &error), error);
+            options->Load = Copy ? 1 : 0;
+            options->Accuracy = Strict ? 1 : 0;
+            options->Flags = FollowLinks ? 1u : 0u;
+            options->Threads = Threads;
+            options->ContextLength = ContextLength;
+            options->MemoryBudget = MemoryBudget;
+            options->Graph = arena.Text(Graph);
+            options->Kernels = arena.Text(Kernels);
+            return options;
+        }
+    }
+
+    /// <summary>How the next token is chosen. The default is greedy: the most probable token, always the same answer.</summary>
+    public sealed class SamplingOptions
+    {
+        /// <summary>What the logits are divided by; 0 chooses greedily.</summary>
+        public float Temperature { get; set; }
+
+        /// <summary>Keeps the fewest most probable tokens whose probabilities sum to at least this; 1 keeps all.</summary>
+        public float TopP { get; set; } = 1;
+
+        /// <summary>Keeps tokens at least this many times as probable as the most probable one; 0 keeps all.</summary>
+        public float MinP { get; set; }
+
+        /// <summary>Keeps this many most probable tokens; 0 keeps all.</summary>
+        public uint TopK { get; set; }
+
+        /// <summary>Divides positive and multiplies negative logits of tokens that occurred; 1 changes nothing.</summary>
+        public float RepetitionPenalty { get; set; } = 1;
+
+        /// <summary>Subtracted from a token's logit for each time it occurred.</summary>
+        public float FrequencyPenalty { get; set; }
+
+        /// <summary>Subtracted from a token's logit if it occurred.</summary>
+        public float PresencePenalty { get; set; }
+
+        /// <summary>How many last tokens the penalties look at; <see cref="ulong.MaxValue"/> for all.</summary>
+        public ulong PenaltyWindow { get; set; } = 64;
+
+        /// <summary>The same seed gives the same answer; 0 for a random one.</summary>
+        public ulong Seed { get; set; }
+
+        /// <summary>Added to the logits of single tokens; negative infinity bans one.</summary>
+        public IDictionary<uint, float> LogitBias { get; } = new Dictionary<uint, float>();
+
+        internal unsafe NativeMethods.SamplingOptions* ToNative(Arena arena)
+        {
+            var options = (NativeMethods.SamplingOptions*)arena.Zeroed(1, sizeof(NativeMethods.SamplingOptions));
+            IntPtr error;
+            Interop.Check(NativeMethods.SamplingOptionsInit(options, (UIntPtr)sizeof(NativeMethods.SamplingOptions), &error), error);
+            options->Temperature = Temperature;
+            options->TopP = TopP;
+            options->MinP = MinP;
+            options->TopK = TopK;
+            options->RepetitionPenalty = RepetitionPenalty;
+            options->FrequencyPenalty = FrequencyPenalty;
+            options->PresencePenalty = PresencePenalty;
+            options->PenaltyWindow = PenaltyWindow;
+            options->Seed = Seed;
+            options->LogitBias = (NativeMethods.LogitBias*)arena.Zeroed(LogitBias.Count, sizeof(NativeMethods.LogitBias));
+            options->LogitBiasCount = (UIntPtr)LogitBias.Count;
+            var index = 0;
+            foreach (var entry in LogitBias)
+            {
+                options->LogitBias[index].Token = entry.Key;
+                options->LogitBias[index].Bias = entry.Value;
+                index++;
+            }
+            return options;
+        }
+
+        internal static SamplingOptions FromNative(NativeMethods.SamplingOptions options)
+        {
+            return new SamplingOptions
+            {
+                Temperature = options.Temperature,
+                TopP = options.TopP,
+                MinP = options.MinP,
+                TopK = options.TopK,
+                RepetitionPenalty = options.RepetitionPenalty,
+                FrequencyPenalty = options.FrequencyPenalty,
+                PresencePenalty = options.PresencePenalty,
+                PenaltyWindow = options.PenaltyWindow,
+                Seed = options.Seed,
+            };
+        }
+    }
+
+    /// <summary>Options of a session.</summary>
+    public sealed class SessionOptions
+    {
+        /// <summary>How many tokens of a prompt are computed at a time.</summary>
+        public uint PrefillChunk { get; set; } = 512;
+
+        /// <summary>The most tokens of prompt and answer together; 0 for the model's context.</summary>
+        public ulong Context { get; set; }
+
+        /// <summary>How tokens are chosen where an answer's options do not say; null for greedily.</summary>
+        public SamplingOptions Sampling { get; set; }
+
+        /// <summary>The system message with which the conversation begins; empty for none.</summary>
+        public string System { get; set; } = "";
+
+        /// <summary>A JSON object for the chat template: date, tools, documents, variables; empty for none.</summary>
+        public string TemplateOptions { get; set; } = "";
+
+        internal unsafe NativeMethods.SessionOptions* ToNative(Arena arena)
+        {
+            var options = (NativeMethods.SessionOptions*)arena.Zeroed(1, sizeof(NativeMethods.SessionOptions));
+            IntPtr error;
+            Interop.Check(NativeMethods.SessionOptionsInit(options, (UIntPtr)sizeof(NativeMethods.SessionOptions), &error), error);
+            options->PrefillChunk = PrefillChunk;
+            options->Context = Context;
+            if (Sampling != null) options->Sampling = Sampling.ToNative(arena);
+            options->System = arena.Text(System);
+            options->TemplateOptions = arena.Text(TemplateOptions);
+            return options;
+        }
+    }
+
+    /// <summary>Options of one answer.</summary>
+    public sealed class GenerateOptions
+    {
+        /// <summary>The most tokens of the answer; <see cref="uint.MaxValue"/> leaves it to the context.</summary>
+        public uint MaxTokens { get; set; } = 1024;
+
+        /// <summary>Texts that end the answer and are not part of it.</summary>
+        public IReadOnlyList<string> Stop { get; set; } = new string[0];
+
+        /// <summary>Tokens that end the answer besides the model's own.</summary>
+        public IReadOnlyList<uint> StopTokens { get; set; } = new uint[0];
+
+        /// <summary>Goes on after the model's stop tokens.</summary>
+        public bool IgnoreStopTokens { get; set; }
+
+        /// <summary>Of how many most probable tokens log-probabilities are told, besides the chosen one's; null for none.</summary>
+        public int? LogProbabilities { get; set; }
+
+        /// <summary>How long prompt and answer may take; null for no limit.</summary>
+        public TimeSpan? Deadline { get; set; }
+
+        /// <summary>How tokens are chosen; null for the session's choice.</summary>
+        public SamplingOptions Sampling { get; set; }
+
+        internal unsafe NativeMethods.GenerateOptions* ToNative(Arena arena, IntPtr cancel)
+        {
+            var options = (NativeMethods.GenerateOptions*)arena.Zeroed(1, sizeof(NativeMethods.GenerateOptions));
+            IntPtr error;
+            Interop.Check(NativeMethods.GenerateOptionsInit(options, (UIntPtr)sizeof(NativeMethods.GenerateOptions), &error), error);
+            options->MaxTokens = MaxTokens;
+            options->Flags = IgnoreStopTokens ? 1u : 0u;
+            options->LogProbabilities = LogProbabilities ?? -1;
+            options->DeadlineMs = Interop.Milliseconds(Deadline);
+            options->Cancel = cancel;
+            if (Sampling != null) options->Sampling = Sampling.ToNative(arena);
+            options->Stop = arena.Texts(Stop);
+            options->StopCount = (UIntPtr)Stop.Count;
+            options->StopTokens = arena.Tokens(StopTokens);
+            options->StopTokenCount = (UIntPtr)StopTokens.Count;
+            return options;
+        }
+    }
+
+    /// <summary>How labels are scored.</summary>
+    public enum LabelScore
+    {
+        /// <summary>The probability that the model goes on with the label, normalised over the labels.</summary>
+        Joint = 0,
+        /// <summary>The probability of the label when only the labels can be generated.</summary>
+        TrieNormalised = 1,
+    }
+}
