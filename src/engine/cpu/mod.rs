@@ -9,6 +9,8 @@ mod cache;
 mod pass;
 mod plan;
 mod rows;
+#[cfg(test)]
+pub(crate) mod test_run;
 mod turns;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

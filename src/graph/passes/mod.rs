@@ -1,4 +1,4 @@
-//! Rewrites of a program into fewer and larger steps that compute the same. One rewrite a file; [`run`] has the order.
+//! Rewrites of a program into fewer and larger steps that compute the same. One rewrite a file; `PASSES` has the order.
 
 mod bias;
 mod gate_up;
@@ -9,19 +9,30 @@ mod silu;
 mod softcap;
 mod unused;
 
+#[cfg(test)]
+mod tests;
+
 use super::program::{Operand, Operation, Program, Step, ValueId};
+
+type Rewrite = fn(&mut Program);
+
+/// Every rewrite by the name of its file, in the order in which they run.
+static PASSES: &[(&str, Rewrite)] = &[
+    ("unused", unused::run),
+    ("softcap", softcap::run),
+    ("silu", silu::run),
+    ("bias", bias::run),
+    ("gated", gated::run),
+    ("gate_up", gate_up::run),
+    ("rotation", rotation::run),
+    ("residual", residual::run),
+];
 
 /// Applies every rewrite.
 pub fn run(program: &mut Program) {
-    unused::run(program);
-    softcap::run(program);
-    silu::run(program);
-    bias::run(program);
-    gated::run(program);
-    gate_up::run(program);
-    rotation::run(program);
-    residual::run(program);
-    unused::run(program);
+    for (_, pass) in PASSES {
+        pass(program);
+    }
 }
 
 /// A program together with who makes and who reads each value.
