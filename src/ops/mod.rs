@@ -1,7 +1,7 @@
 //! The ONNX operators that a decoder graph may use: one file per operator or family of operators.
 //!
 //! An operator reads its attributes (any that it does not know is an error), checks its inputs and appends steps to the
-//! program. To add one: write its file and its line in `TABLE`.
+//! program. To add one: write its file, its line in `TABLE` and its vectors in `tests`.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,9 @@ mod quantized_tensor;
 mod rotary_embedding;
 mod shape;
 mod slice;
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 use crate::graph::lower::Lowering;
