@@ -127,18 +127,18 @@ impl BlockShape {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a width or block size that the kernels do not read,
+    /// [`ErrorKind::InvalidModel`] for a matrix without rows or columns.
+    pub(crate) fn check(&self) -> Result<()> {
         if self.bits != 4 && self.bits != 8 {
             return Err(Error::new(ErrorKind::Unsupported, format!("weights of {} bits", self.bits))
                 .with_hint("the kernels read 4 and 8 bits"));
         }
         let power = self.block_size.is_power_of_two() && self.block_size >= 16;
         if !power && (self.block_size == 0 || !self.block_size.is_multiple_of(128)) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("weight blocks of {} numbers", self.block_size),
-            )
-            .with_hint("a block is a power of two from 16 on, or a multiple of 128"));
+            return Err(Error::new(ErrorKind::Unsupported, format!("a block_size of {}", self.block_size))
+                .with_hint("a block is a power of two from 16 on, or a multiple of 128"));
         }
         if self.rows == 0 || self.columns == 0 {
             return Err(Error::new(

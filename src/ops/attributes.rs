@@ -45,7 +45,11 @@ impl<'n, 'a> Attributes<'n, 'a> {
     }
 
     pub(crate) fn flag(&self, name: &'static str, default: bool) -> Result<bool> {
-        Ok(self.integer(name, i64::from(default))? != 0)
+        match self.integer(name, i64::from(default))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(unsupported_value(name, other)),
+        }
     }
 
     pub(crate) fn float(&self, name: &'static str, default: f32) -> Result<f32> {

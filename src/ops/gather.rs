@@ -23,12 +23,16 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
 
 /// A head that the exporter pruned to the last position. The engine computes only the positions asked for anyway.
 fn last_token<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, axis: i64) -> Result<()> {
-    let index = lowering.view.constant(lowering.input_name(node, 1)?)?;
-    let index = index.map(|tensor| lowering.view.integers(&tensor)).transpose()?;
-    if axis != 1 || index.as_deref() != Some(&[-1]) {
-        return Err(Error::new(ErrorKind::Unsupported, "a choice of rows other than the last token's"));
+    if axis != 1 {
+        return Err(unsupported_value("axis", axis));
     }
     let rows = lowering.input(node, 0)?;
+    let index = lowering.view.constant(lowering.input_name(node, 1)?)?;
+    let index = index.map(|tensor| lowering.view.integers(&tensor)).transpose()?;
+    // Where rows are split into heads, axis 1 may be that of the heads of all tokens.
+    if index.as_deref() != Some(&[-1]) || rows.group != rows.operand.width {
+        return Err(Error::new(ErrorKind::Unsupported, "a choice of rows other than the last token's"));
+    }
     lowering.bind(node, 0, rows);
     Ok(())
 }

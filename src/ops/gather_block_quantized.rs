@@ -26,9 +26,9 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     };
     let (bits, signed, middle_default) = match data.data_type {
         DataType::Uint8 if matches!(bits, 4 | 8) => (bits.unsigned_abs() as u32, false, true),
-        DataType::Uint8 => return Err(unsupported_value("bits", bits)),
-        DataType::Uint4 => (4, false, false),
-        DataType::Int4 => (4, true, true),
+        DataType::Uint4 if bits == 4 => (4, false, false),
+        DataType::Int4 if bits == 4 => (4, true, true),
+        DataType::Uint8 | DataType::Uint4 | DataType::Int4 => return Err(unsupported_value("bits", bits)),
         other => return Err(Error::new(ErrorKind::Unsupported, format!("a table of {other:?}"))),
     };
     // Packed bytes hold whole blocks; typed 4-bit data has its own width.

@@ -34,7 +34,11 @@ fn settings(node: &Node<'_>) -> Result<Settings> {
         window: attributes.integer("local_window_size", -1)?,
         rotary: attributes.flag("do_rotary", false)?,
         interleaved: attributes.flag("rotary_interleaved", false)?,
-        smooth_softmax: attributes.integer("smooth_softmax", -1)? == 1,
+        smooth_softmax: match attributes.integer("smooth_softmax", -1)? {
+            -1 | 0 => false,
+            1 => true,
+            other => return Err(unsupported_value("smooth_softmax", other)),
+        },
     };
     attributes.only("qk_output", 0)?;
     attributes.only("causal", 1)?;

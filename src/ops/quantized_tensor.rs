@@ -33,6 +33,8 @@ pub(super) struct Source<'s, 'a> {
 /// Puts the parts together and checks their sizes.
 pub(super) fn block_weights(view: &GraphView<'_>, source: Source<'_, '_>) -> Result<BlockWeights> {
     let Source { rows, columns, bits, block_size, signed, transposed, codes, scales, .. } = source;
+    let shape = BlockShape { rows, columns, bits, block_size, signed };
+    shape.check()?;
     let scale_weights = view.floats(scales)?;
     let zero_points = match source.zero_points {
         Some(tensor) if FloatKind::from_data_type(tensor.data_type).is_some() => {
@@ -44,7 +46,7 @@ pub(super) fn block_weights(view: &GraphView<'_>, source: Source<'_, '_>) -> Res
         None => Some(ZeroPointWeights::Same(0.0)),
     };
     let weights = BlockWeights {
-        shape: BlockShape { rows, columns, bits, block_size, signed },
+        shape,
         codes: view.files.resolve(codes)?,
         scales: scale_weights,
         zero_points,

@@ -3,7 +3,7 @@
 use super::Attributes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Operation;
-use crate::graph::lower::{Lowering, Rows};
+use crate::graph::lower::Lowering;
 use crate::onnx::Node;
 
 pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
@@ -23,22 +23,27 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     let rope = lowering.rope(cosines, sines, Some(positions))?;
     let dimensions = lowering.rope_at(rope).map_or(0, |rope| rope.dimensions);
     let width = input.operand.width;
-    let head_size = match (heads, input.group) {
-        (_, group) if group < width => group,
-        (0, _) => dimensions,
-        (heads, _) => width / heads,
-    };
-    let fits = head_size > 0 && width.is_multiple_of(head_size) && dimensions <= head_size;
-    if !fits || declared != 0 && declared != dimensions {
+    if input.group != width {
+        return Err(Error::new(ErrorKind::Unsupported, "an input whose heads are an axis of their own"));
+    }
+    // Only a partial rotation says how wide a head is; the tables do otherwise.
+    let head_size = if declared == 0 || heads == 0 { dimensions } else { width / heads };
+    let fits = head_size > 0
+        && dimensions <= head_size
+        && width.is_multiple_of(head_size)
+        && (heads == 0 || width / head_size == heads)
+        && (declared == 0 || declared == dimensions);
+    if !fits {
         return Err(Error::new(
             ErrorKind::InvalidModel,
             format!(
-                "{dimensions} rotated elements (rotary_embedding_dim {declared}) of heads of {head_size} in rows of {width}"
+                "num_heads {heads} and rotary_embedding_dim {declared} for rows of {width} and tables of \
+                 {dimensions} rotated elements"
             ),
         ));
     }
     let operation = Operation::Rotate { input: input.operand, head_size, rope, interleaved };
     let operand = lowering.push(node, operation, width);
-    lowering.bind(node, 0, Rows { operand, group: input.group });
+    lowering.bind_whole(node, operand);
     Ok(())
 }

@@ -295,6 +295,8 @@ pub(super) fn refusals() -> Vec<Refusal> {
         float("softcap", -1.0),
         int("local_window_size", 0),
         int("local_window_size", -2),
+        int("smooth_softmax", 2),
+        int("do_rotary", 2),
         int("qk_output", 1),
         int("causal", 0),
         int("kv_cache_bit_width", 8),
@@ -304,6 +306,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
     .into_iter()
     .map(|attribute| refused(attribute.name, attention.graph(vec![attribute])))
     .collect();
+    refusals.push(refused("rotary_interleaved", attention.rotating(8, vec![int("rotary_interleaved", 2)])));
     refusals.push(refused("10 rotated elements of heads of 8", attention.rotating(10, vec![])));
     for (place, name) in [
         (3, "attention_bias"),

@@ -77,8 +77,19 @@ fn refusals_of_plain() -> Vec<Refusal> {
     };
     vec![
         refused("axis", look_up(OneNodeGraph::default().constant("table", table()), vec![int("axis", 1)])),
+        refused("axis", choice(-1, 0)),
+        refused("axis", choice(-1, 2)),
         refused("other than the last token's", choice(0, 1)),
         refused("other than the last token's", choice(-2, 1)),
+        // After a Reshape to [batch, tokens · heads, head size] the last row is one head of the last token.
+        refused(
+            "other than the last token's",
+            OneNodeGraph::of(&x)
+                .constant("shape", integers(&[3], &[0, -1, 1]))
+                .node(onnx("Reshape", &["x", "shape"], &["heads"], vec![]))
+                .constant("index", integers(&[], &[-1]))
+                .tested(onnx("Gather", &["heads", "index"], &["logits"], vec![int("axis", 1)])),
+        ),
         refused(
             "something other than input_ids",
             OneNodeGraph::of(&x).constant("table", table()).tested(onnx(
@@ -180,6 +191,9 @@ fn refusals_of_quantized() -> Vec<Refusal> {
         refused("gather_axis", bytes_with(int("gather_axis", 1))),
         refused("quantize_axis", bytes_with(int("quantize_axis", 0))),
         refused("bits", bytes_with(int("bits", 2))),
+        refused("bits", graph(DataType::Uint4, 32, int("bits", 8))),
+        refused("bits", graph(DataType::Int4, 32, int("bits", 8))),
+        refused("block_size", bytes_with(int("block_size", 24))),
         refused("block_size", bytes_with(int("block_size", -16))),
         refused("2 blocks of 8", bytes_with(int("block_size", 8))),
     ]

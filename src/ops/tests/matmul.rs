@@ -220,6 +220,7 @@ fn refusals_of_dequantize() -> Vec<Refusal> {
         refused("axis", codes(), &[2, 2], vec![int("axis", 2), int("block_size", 16)]),
         refused("axis", codes(), &[32, 1], vec![int("axis", 1), int("block_size", 16)]),
         refused("axis", codes(), &[32], vec![int("axis", 0)]),
+        refused("block_size", codes(), &[2, 2], vec![int("axis", 0), int("block_size", 24)]),
         refused("block_size", codes(), &[4, 2], vec![int("axis", 0), int("block_size", -16)]),
         refused("not_an_attribute", codes(), &[2], vec![int("not_an_attribute", 0)]),
         refused("Int32", Tensor { data_type: DataType::Int32, ..codes() }, &[2], vec![]),

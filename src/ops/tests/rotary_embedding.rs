@@ -110,11 +110,32 @@ pub(super) fn vectors() -> Vec<Vector> {
 
 pub(super) fn refusals() -> Vec<Refusal> {
     let with = |rotated, attributes| graph(rotated, "position_ids", attributes);
+    let heads = OneNodeGraph::of(&x())
+        .constant("shape", integers(&[4], &[0, 0, 2, 8]))
+        .node(onnx("Reshape", &["x", "shape"], &["heads"], vec![]))
+        .constant("cosines", table(cosine, 8))
+        .constant("sines", table(sine, 8))
+        .tested(microsoft(
+            "RotaryEmbedding",
+            &["heads", "position_ids", "cosines", "sines"],
+            &["logits"],
+            vec![],
+        ));
     vec![
         refused("scale", with(8, vec![float("scale", 2.0)])),
         refused("is_packed_batching", with(8, vec![int("is_packed_batching", 1)])),
+        refused("interleaved", with(8, vec![int("interleaved", 2)])),
+        // Heads of 5 would leave a column over; heads of 2 cannot hold 8 rotated elements.
+        refused("num_heads", with(4, vec![int("num_heads", 3), int("rotary_embedding_dim", 4)])),
+        refused("num_heads", with(8, vec![int("num_heads", 8), int("rotary_embedding_dim", 8)])),
+        // Two heads of 8, of which a table for heads of 4 does not tell that it is a partial one.
+        refused("num_heads", with(4, vec![int("num_heads", 2)])),
+        // Six heads of 2 do not fill rows of 16.
+        refused("num_heads", with(2, vec![int("num_heads", 6), int("rotary_embedding_dim", 2)])),
         refused("rotary_embedding_dim", with(8, vec![int("num_heads", 2), int("rotary_embedding_dim", 4)])),
         refused("rotary_embedding_dim", with(8, vec![int("rotary_embedding_dim", -8)])),
+        // A tensor with four axes has the heads before the tokens.
+        refused("heads", heads),
         Refusal {
             graph: graph(8, "constant", vec![]).constant("constant", integers(&[1], &[0])),
             node: "constant",
