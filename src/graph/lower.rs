@@ -1,6 +1,6 @@
 //! From ONNX nodes to a [`Program`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GraphFiles, GraphNames};
@@ -47,6 +47,7 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
     let mut lowering = Lowering {
         view: &view,
         context_length: options.context_length,
+        token_ids: HashSet::from([options.names.input_ids.as_str()]),
         rows: HashMap::new(),
         steps: Vec::new(),
         widths: Vec::new(),
@@ -143,6 +144,8 @@ pub(crate) struct Rows {
 pub(crate) struct Lowering<'v, 'a> {
     pub(crate) view: &'v GraphView<'a>,
     pub(crate) context_length: usize,
+    /// The graph's token ids under every name that they have.
+    token_ids: HashSet<&'a str>,
     rows: HashMap<&'a str, Rows>,
     steps: Vec<Step>,
     widths: Vec<usize>,
@@ -155,7 +158,7 @@ impl<'v, 'a> Lowering<'v, 'a> {
     fn node(&mut self, node: &'a Node<'a>) -> Result<()> {
         let depends_on_tokens = inputs(node)
             .into_iter()
-            .any(|input| self.rows.contains_key(input) || input == self.view.names.input_ids);
+            .any(|input| self.rows.contains_key(input) || self.token_ids.contains(input));
         if !depends_on_tokens || node.op_type == "Shape" {
             return Ok(());
         }
@@ -195,6 +198,16 @@ impl<'v, 'a> Lowering<'v, 'a> {
     pub(crate) fn input_name(&self, node: &Node<'a>, index: usize) -> Result<&'a str> {
         optional_input(node, index)
             .ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("input {index} is missing")))
+    }
+
+    /// Whether `name` holds the graph's token ids.
+    pub(crate) fn is_token_ids(&self, name: &str) -> bool {
+        self.token_ids.contains(name)
+    }
+
+    /// Notes that the first output of `node` holds the token ids too.
+    pub(crate) fn bind_token_ids(&mut self, node: &Node<'a>) {
+        self.token_ids.extend(node.outputs.first());
     }
 
     /// Appends a step that makes a value of `width` columns.

@@ -54,8 +54,8 @@ pub(super) fn embed<'a>(
     matrix: Matrix,
     indices: usize,
 ) -> Result<()> {
-    let tokens = &lowering.view.names.input_ids;
-    if lowering.input_name(node, indices)? != tokens {
+    if !lowering.is_token_ids(lowering.input_name(node, indices)?) {
+        let tokens = &lowering.view.names.input_ids;
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!("rows looked up by something other than {tokens}"),

@@ -12,18 +12,26 @@ use crate::onnx::Node;
 
 pub(crate) fn identity<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    if lowering.is_token_ids(lowering.input_name(node, 0)?) {
+        lowering.bind_token_ids(node);
+        return Ok(());
+    }
     let rows = lowering.input(node, 0)?;
     lowering.bind(node, 0, rows);
     Ok(())
 }
 
-/// Between float types only. The engine computes in f32 throughout, so nothing is rounded.
+/// Between float types; the engine computes in f32 throughout, so nothing is rounded. Token ids between int32 and int64.
 pub(crate) fn cast<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     let attributes = Attributes::new(node);
     let to = attributes.integer("to", 0)?;
     attributes.ignore("saturate");
     attributes.finish()?;
-    if lowering.find(lowering.input_name(node, 0)?).is_none() {
+    if lowering.is_token_ids(lowering.input_name(node, 0)?) {
+        if !matches!(to, 6 | 7) {
+            return Err(unsupported_value("to", to));
+        }
+        lowering.bind_token_ids(node);
         return Ok(());
     }
     if !matches!(to, 1 | 10 | 16) {

@@ -27,11 +27,28 @@ pub(super) fn vectors() -> Vec<Vector> {
         let graph = x().tested(onnx("Cast", &["x"], &["logits"], vec![int("to", to)]));
         vectors.push(vector(name, graph, same()));
     }
+    for (name, node) in [
+        ("token ids to int32", onnx("Cast", &["input_ids"], &["ids"], vec![int("to", 6)])),
+        ("token ids to int64", onnx("Cast", &["input_ids"], &["ids"], vec![int("to", 7)])),
+        ("token ids", onnx("Identity", &["input_ids"], &["ids"], vec![])),
+    ] {
+        vectors.push(vector(name, looked_up(node), vec![vec![5.0], vec![-2.0]]));
+    }
     vectors.extend(reshape());
     vectors.extend(squeeze());
     vectors.extend(slice());
     vectors.extend(split());
     vectors
+}
+
+/// Rows of a table by the ids that `node` makes.
+fn looked_up(node: Node<'static>) -> OneNodeGraph {
+    OneNodeGraph::default().constant("table", floats(&[2, 1], &[5.0, -2.0])).tested(node).node(onnx(
+        "Gather",
+        &["table", "ids"],
+        &["logits"],
+        vec![],
+    ))
 }
 
 /// A norm of what the tested node makes, which shows the extent of its last axis.
@@ -199,6 +216,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
     let mut refusals = vec![
         refused("to", x().tested(onnx("Cast", &["x"], &["logits"], vec![int("to", 7)]))),
         refused("to", x().tested(onnx("Cast", &["x"], &["logits"], vec![]))),
+        refused("to", looked_up(onnx("Cast", &["input_ids"], &["ids"], vec![int("to", 1)]))),
         refused("to", x().tested(onnx("Cast", &["x"], &["logits"], vec![text("to", "FLOAT")]))),
         refused(
             "no operator ai.onnx::Transpose",
