@@ -1,8 +1,11 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
 mod bench_peers;
+mod cross;
 mod demo;
+mod dist;
 mod header;
+mod package;
 mod progress;
 mod python;
 mod size;
@@ -23,12 +26,18 @@ struct Arguments {
 enum Chore {
     /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
     BenchPeers(bench_peers::Arguments),
+    /// Build the library and the command for another machine: 64-bit ARM Linux
+    Cross(cross::Arguments),
     /// Download a small real model, import it and run the triage example on it
     Demo,
+    /// Lay out what is shipped: headers, libraries, the command, build files, licences
+    Dist(dist::Arguments),
     /// Write ffi/include/edgeslm.h from the C ABI crate
     Header(header::Arguments),
     /// Run the tests that need ONNX Runtime and onnxruntime-genai, in an environment under target
     Python,
+    /// Pack the library and use the packed result as programs do, with CMake, pkg-config and at run time
+    Package,
     /// Build the release shared library and check its size
     Size,
     /// Write a model directory of a published shape with random weights
@@ -40,9 +49,12 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Chore::Cross(arguments) => cross::run(&arguments),
         Chore::Demo => demo::run(),
+        Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Header(arguments) => header::run(&arguments),
         Chore::Python => python::run(),
+        Chore::Package => package::run(),
         Chore::Size => size::run(),
         Chore::Synth(arguments) => synth::run(&arguments),
         Chore::Test => test::run(),

@@ -1,0 +1,138 @@
+//! `cargo xtask package`: the packed result, used as programs use it, from folders outside the source tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::demo::{succeed, workspace};
+use crate::dist;
+
+/// Packs for this machine and tries every way to use it.
+#[allow(clippy::print_stderr, reason = "progress of a long command")]
+pub(crate) fn run() -> anyhow::Result<()> {
+    let package = dist::pack(None)?;
+    let scratch = workspace().join("target/package-tests");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::create_dir_all(&scratch)?;
+    // Moved away from where it was made, as on another machine.
+    let moved = scratch.join("a folder with spaces");
+    succeed(Command::new("cp").arg("-a").arg(&package.folder).arg(&moved))?;
+    let test = Test { package: moved, scratch };
+    test.checksums_hold()?;
+    test.the_library_is_fit_to_ship()?;
+    for (tool, name, check) in [
+        ("cmake", "CMake", Test::cmake as fn(&Test) -> anyhow::Result<()>),
+        ("pkg-config", "pkg-config", Test::pkg_config),
+    ] {
+        if has(tool)? {
+            check(&test)?;
+            eprintln!("{name}: shared and static programs answer");
+        }
+    }
+    test.loading_and_unloading_does_not_grow()
+}
+
+/// Whether a tool is there. Without it a check is skipped by name, except where CI must run everything.
+#[allow(clippy::print_stderr, reason = "a skipped check says so")]
+fn has(tool: &str) -> anyhow::Result<bool> {
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        ensure!(std::env::var("CI").as_deref() != Ok("true"), "{tool} is missing");
+        eprintln!("skipped: {tool} is missing");
+    }
+    Ok(found)
+}
+
+struct Test {
+    package: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Test {
+    fn checksums_hold(&self) -> anyhow::Result<()> {
+        let mut command = Command::new("sha256sum");
+        succeed(command.args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(&self.package))
+    }
+
+    fn library(&self) -> PathBuf {
+        self.package.join("lib/libedgeslm.so")
+    }
+
+    /// No text relocations, a versioned name, no dependency beyond the C library's.
+    fn the_library_is_fit_to_ship(&self) -> anyhow::Result<()> {
+        let output = checked(Command::new("readelf").args(["-d", "-W"]).arg(self.library()))?;
+        let dynamic = String::from_utf8(output.stdout)?;
+        ensure!(!dynamic.contains("TEXTREL"), "the library has text relocations");
+        ensure!(dynamic.contains("[libedgeslm.so.0]"), "the library lacks its versioned name");
+        for line in dynamic.lines().filter(|line| line.contains("(NEEDED)")) {
+            let name = line.split(['[', ']']).nth(1).context("a library that is needed has a name")?;
+            let known = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libdl.so.2", "libpthread.so.0"];
+            ensure!(known.contains(&name) || name.starts_with("ld-linux"), "the library needs {name}");
+        }
+        Ok(())
+    }
+
+    /// A folder of its own for one way to build, with the test project's sources.
+    fn project(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.scratch.join(name);
+        succeed(Command::new("cp").arg("-r").arg(workspace().join("ffi/tests/package")).arg(&folder))?;
+        Ok(folder)
+    }
+
+    fn cmake(&self) -> anyhow::Result<()> {
+        let project = self.project("cmake")?;
+        let build = project.join("build");
+        let prefix = format!("-DCMAKE_PREFIX_PATH={}", self.package.display());
+        checked(Command::new("cmake").arg("-S").arg(&project).arg("-B").arg(&build).arg(prefix))?;
+        checked(Command::new("cmake").arg("--build").arg(&build))?;
+        self.answers(&build.join("shared_c"))?;
+        self.answers(&build.join("shared_cpp"))?;
+        self.answers(&build.join("static_c"))
+    }
+
+    fn pkg_config(&self) -> anyhow::Result<()> {
+        let project = self.project("pkg-config")?;
+        let mut make = Command::new("make");
+        make.arg("-C").arg(&project).env("PKG_CONFIG_PATH", self.package.join("lib/pkgconfig"));
+        checked(&mut make)?;
+        self.answers(&project.join("shared_c"))?;
+        self.answers(&project.join("static_c"))
+    }
+
+    /// Runs a program on a golden model and looks at its answer.
+    fn answers(&self, program: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new(program);
+        command.arg(golden()).env("LD_LIBRARY_PATH", self.package.join("lib"));
+        let output = checked(&mut command)?;
+        ensure!(!output.stdout.is_empty(), "{} says nothing", program.display());
+        Ok(())
+    }
+
+    fn loading_and_unloading_does_not_grow(&self) -> anyhow::Result<()> {
+        let source = workspace().join("ffi/tests/package/reload.c");
+        let program = self.scratch.join("reload");
+        checked(
+            Command::new("cc").args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source).arg("-ldl"),
+        )?;
+        checked(Command::new(&program).arg(self.library()).arg(golden()))?;
+        Ok(())
+    }
+}
+
+fn golden() -> PathBuf {
+    workspace().join("tests/data/models/llama-3.2-1b-int4")
+}
+
+/// Runs a command quietly; shows what it printed if it fails.
+fn checked(command: &mut Command) -> anyhow::Result<Output> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("{command:?}: {}\n{out}{error}", output.status);
+    }
+    Ok(output)
+}
