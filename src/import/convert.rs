@@ -4,9 +4,7 @@ use std::path::Path;
 
 use super::Progress;
 use super::decoder_directory::write_decoder;
-use super::decoder_spec::{
-    BlockFormat, DecoderSpec, Embedding, LayerStorage, QkvStorage, Storage, ZeroPoints,
-};
+use super::decoder_spec::{BlockFormat, DecoderSpec, Embedding, LayerStorage, QkvStorage, ZeroPoints};
 use super::directory::NewDirectory;
 use super::gguf::Gguf;
 use super::gguf_model::GgufModel;
@@ -63,8 +61,17 @@ pub struct ImportReport {
 
 /// Converts the GGUF file `source` to a model directory at `target`.
 ///
-/// The directory appears complete or not at all. Tensors of type Q4_0, Q4_1 and Q8_0 become `MatMulNBits` weights
-/// with the same values; F16, BF16 and F32 become dense `MatMul` weights in 32 bits.
+/// The directory appears complete or not at all. F16, BF16 and F32 tensors become dense `MatMul` weights in 32 bits. What
+/// becomes of quantised tensors unless [`ImportOptions::quantize`] says otherwise:
+///
+/// | tensors | `MatMulNBits` weights |
+/// |---|---|
+/// | Q4_0 | the same, 4 bits |
+/// | Q3_K | the same, 4 bits in blocks of 16 |
+/// | Q8_0, Q5_0, IQ4_NL, IQ4_XS, MXFP4 | the same, 8 bits |
+/// | Q6_K | the same, 8 bits in blocks of 16 |
+/// | Q4_1, Q4_K, Q2_K | 4 bits with 32-bit zero points: the same within 3 · 2⁻²⁴ of a block's largest weight |
+/// | Q5_1, Q5_K | none: an error that says so |
 ///
 /// # Errors
 /// [`NotFound`](crate::ErrorKind::NotFound) and [`Io`](crate::ErrorKind::Io) for files; [`InvalidModel`](crate::ErrorKind::InvalidModel) for a damaged file;
@@ -114,11 +121,12 @@ fn decoder_spec(weights: &GgufWeights<'_>) -> Result<DecoderSpec> {
     };
     let model = weights.model();
     let head = weights.storage(Role::LmHead)?;
-    let embedding = match head {
+    let embedding = match weights.block_format(Role::Embedding)? {
         // GatherBlockQuantized takes no float zero points.
-        Storage::Blocks(BlockFormat { zero_points: ZeroPoints::Float, .. }) => Embedding::Table,
+        Some(BlockFormat { zero_points: ZeroPoints::Float, .. }) => Embedding::Table,
         _ if model.tied => Embedding::Tied,
-        _ => Embedding::Table,
+        Some(format) => Embedding::Blocks(format),
+        None => Embedding::Table,
     };
     let layers = (0..model.layers).map(layer).collect::<Result<_>>()?;
     let spec = DecoderSpec { layers, head, embedding, ..model.spec.clone() };
@@ -126,5 +134,9 @@ fn decoder_spec(weights: &GgufWeights<'_>) -> Result<DecoderSpec> {
     Ok(spec)
 }
 
+#[cfg(test)]
+mod engine_tests;
+#[cfg(test)]
+mod sample;
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,7 @@ pub enum ZeroPoints {
     Symmetric,
     /// Integers, packed as the weights are, each row padded to a byte.
     Packed,
-    /// Floats, one a block.
+    /// Floats, one a block; with 4 bits only.
     Float,
 }
 
@@ -59,7 +59,7 @@ impl BlockFormat {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a format that ONNX Runtime does not have.
     pub(super) fn check(&self) -> Result<()> {
-        let Self { bits, block_size, .. } = self;
+        let Self { bits, block_size, zero_points } = self;
         if !matches!(bits, 4 | 8) {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("{bits} bits a weight"))
                 .with_hint("4 and 8 are possible"));
@@ -68,7 +68,16 @@ impl BlockFormat {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("blocks of {block_size} weights"))
                 .with_hint("a power of two from 16 to 256 is possible"));
         }
+        if *bits == 8 && *zero_points == ZeroPoints::Float {
+            return Err(Error::new(ErrorKind::InvalidArgument, "8 bits a weight with float zero points")
+                .with_hint("symmetric and packed zero points are possible"));
+        }
         Ok(())
+    }
+
+    /// The code that stands for 0 where zero points are symmetric.
+    pub(super) fn middle(self) -> f32 {
+        f32::from(1_u16 << (self.bits - 1))
     }
 }
 
@@ -136,6 +145,8 @@ pub enum Embedding {
     Tied,
     /// A table of floats of its own.
     Table,
+    /// A block-quantised table of its own, for a `GatherBlockQuantized` node.
+    Blocks(BlockFormat),
 }
 
 /// Layers that attend to the latest positions only.
@@ -266,13 +277,14 @@ impl DecoderSpec {
         if finite.iter().any(|value| !value.is_finite()) {
             return Err(Error::new(ErrorKind::InvalidModel, "a constant of the model is not finite"));
         }
-        if self.embedding == Embedding::Tied
-            && matches!(self.head, Storage::Blocks(BlockFormat { zero_points: ZeroPoints::Float, .. }))
-        {
-            return Err(Error::new(ErrorKind::Unsupported, "a tied embedding with float zero points")
-                .with_hint(
-                    "GatherBlockQuantized takes packed zero points only; give the embedding its own table",
-                ));
+        let gathered = match (self.embedding, self.head) {
+            (Embedding::Tied, Storage::Blocks(format)) | (Embedding::Blocks(format), _) => Some(format),
+            _ => None,
+        };
+        if gathered.is_some_and(|format| format.zero_points == ZeroPoints::Float) {
+            return Err(Error::new(ErrorKind::Unsupported, "an embedding with float zero points").with_hint(
+                "GatherBlockQuantized takes packed zero points only; give the embedding its own table",
+            ));
         }
         Ok(())
     }

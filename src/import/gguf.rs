@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::blocks::TensorType;
+use super::tensor_type::TensorType;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Arrays nest at most this deep. Published files do not nest at all.
@@ -18,6 +18,8 @@ const MAXIMUM_DIMENSIONS: u32 = 4;
 pub(super) struct Gguf<'a> {
     metadata: HashMap<&'a str, Value<'a>>,
     tensors: HashMap<&'a str, TensorInfo>,
+    /// Of which every tensor's offset is a multiple.
+    alignment: u64,
     data: &'a [u8],
 }
 
@@ -163,7 +165,7 @@ impl<'a> Gguf<'a> {
             u64::try_from(cursor.position).ok().and_then(|end| end.checked_next_multiple_of(alignment));
         let data = start.and_then(|start| usize::try_from(start).ok()).and_then(|start| bytes.get(start..));
         // A file without tensors may end before the padding.
-        Ok(Self { metadata, tensors, data: data.unwrap_or_default() })
+        Ok(Self { metadata, tensors, alignment, data: data.unwrap_or_default() })
     }
 
     /// The metadata value at `key`.
@@ -244,6 +246,10 @@ impl<'a> Gguf<'a> {
                 format!("a tensor of type {} cannot have shape {:?}", tensor_type.name(), info.dims);
             return Err(Error::new(ErrorKind::InvalidModel, message));
         };
+        if !info.offset.is_multiple_of(self.alignment) {
+            let message = format!("offset {} is no multiple of {}", info.offset, self.alignment);
+            return Err(Error::new(ErrorKind::InvalidModel, message));
+        }
         let bytes = usize::try_from(info.offset)
             .ok()
             .and_then(|start| self.data.get(start..start.checked_add(length)?))

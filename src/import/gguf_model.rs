@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::blocks::TensorType;
 use super::decoder_spec::{Activation, DecoderSpec, Embedding, FloatType, Storage};
 use super::gguf::{Gguf, TensorView, Value};
 use super::rope::{Rope, RopeScaling};
@@ -135,13 +134,12 @@ impl<'a> GgufModel<'a> {
         roles.iter().map(piece).collect()
     }
 
-    /// The type of the tensor for `role`, which is a single one.
+    /// The tensor for `role`, which is a single one.
     ///
     /// # Errors
     /// As [`pieces`](Self::pieces).
-    pub(super) fn tensor_type(&self, role: Role) -> Result<TensorType> {
-        let pieces = self.pieces(role)?;
-        let first = pieces.first().map(|piece| piece.view.tensor_type);
+    pub(super) fn tensor(&self, role: Role) -> Result<&Piece<'a>> {
+        let first = self.pieces(role)?.into_iter().next();
         first.ok_or_else(|| Error::new(ErrorKind::Internal, format!("no tensor for {role:?}")))
     }
 }
@@ -210,11 +208,14 @@ fn read_spec(
 
 fn rope_scaling(keys: &Keys<'_, '_>, finder: &mut Finder<'_, '_>, rotary_size: usize) -> Result<RopeScaling> {
     let pairs = rotary_size / 2;
-    let kind = keys.gguf.string(&keys.name("rope.scaling.type")).unwrap_or("none");
-    let linear = match kind {
-        "none" => keys.optional_float("rope.scale_linear")?.unwrap_or(1.0),
-        "linear" => keys.float("rope.scaling.factor")?,
-        _ => {
+    let linear = match keys.optional_text("rope.scaling.type")? {
+        Some("none") => 1.0,
+        // The older key has the same meaning.
+        None | Some("linear") => match keys.optional_float("rope.scaling.factor")? {
+            Some(factor) => factor,
+            None => keys.optional_float("rope.scale_linear")?.unwrap_or(1.0),
+        },
+        Some(kind) => {
             let message = format!("rope scaling {kind}");
             return Err(keys.error(ErrorKind::Unsupported, "rope.scaling.type", &message));
         }
@@ -280,6 +281,14 @@ impl Keys<'_, '_> {
             None => Ok(None),
             Some(Value::Float(value)) if value.is_finite() && value > 0.0 => Ok(Some(value)),
             Some(_) => Err(self.error(ErrorKind::InvalidModel, key, "not a positive number")),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Result<Option<&str>> {
+        match self.gguf.value(&self.name(key)) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.error(ErrorKind::InvalidModel, key, "not a text")),
         }
     }
 

@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many bytes of a transposed matrix are put together at a time.
 const TRANSPOSED_BYTES: usize = 64 << 20;
 
+/// How many scales or zero points are put together at a time.
+const FLOATS: usize = 1 << 16;
+
 /// The weights of a GGUF file.
 #[derive(Debug)]
 pub(super) struct GgufWeights<'a> {
@@ -29,13 +32,33 @@ impl<'a> GgufWeights<'a> {
         &self.model
     }
 
-    /// How the matrix with `role`, which is a single tensor, is stored.
+    /// The blocks that the matrix with `role`, which is a single tensor, has in the graph; `None` for floats.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when there is none.
+    pub(super) fn block_format(&self, role: Role) -> Result<Option<BlockFormat>> {
+        let stored = self.model.tensor(role)?.view.tensor_type.block_format();
+        Ok(self.quantize.or(stored))
+    }
+
+    /// How the matrix with `role`, which is a single tensor, is stored for a product.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], naming the tensor, for blocks that `MatMulNBits` cannot hold;
+    /// [`ErrorKind::Internal`] when there is no such tensor.
     pub(super) fn storage(&self, role: Role) -> Result<Storage> {
-        let stored = self.model.tensor_type(role)?.block_format();
-        Ok(self.quantize.or(stored).map_or(Storage::Dense, Storage::Blocks))
+        let Some(format) = self.block_format(role)? else { return Ok(Storage::Dense) };
+        if format.check().is_err() {
+            let piece = self.model.tensor(role)?;
+            let message = format!(
+                "MatMulNBits has no blocks that keep the weights of a {} tensor",
+                piece.view.tensor_type.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_node(&*piece.name)
+                .with_hint("quantise it anew: --quantize int8 or int4"));
+        }
+        Ok(Storage::Blocks(format))
     }
 
     /// Calls `each` with every row of a matrix and its tensor.
@@ -111,7 +134,7 @@ impl<'a> GgufWeights<'a> {
             let tensor_type = piece.view.tensor_type;
             if self.quantize.is_some() {
                 tensor_type.dequantise(row, &mut values)?;
-                quantise_row(&values, format.bits, format.block_size, &mut blocks);
+                quantise_row(&values, format, &mut blocks);
             } else {
                 tensor_type.read_blocks(row, &mut blocks)?;
             }
@@ -124,8 +147,11 @@ impl<'a> GgufWeights<'a> {
             pack(&blocks.quants, format.bits, &mut packed);
             append(output, &packed)
         })?;
-        append(output, &float_bytes(scales))?;
-        append(output, &float_bytes(zero_points))
+        // A few at a time: a large matrix has hundreds of megabytes of them.
+        scales
+            .chunks(FLOATS)
+            .chain(zero_points.chunks(FLOATS))
+            .try_for_each(|floats| append(output, &float_bytes(floats.iter().copied())))
     }
 }
 

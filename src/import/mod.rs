@@ -20,6 +20,7 @@ mod published;
 mod quantize;
 mod rope;
 mod synth;
+mod tensor_type;
 mod tokenizer;
 mod weights;
 

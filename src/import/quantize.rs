@@ -4,11 +4,12 @@
 //! scale is negative where that weight is positive.
 
 use super::blocks::BlockRow;
+use super::decoder_spec::BlockFormat;
 
-/// Quantises a row into blocks of `block_size` with `bits` bits a weight, the last block padded with zeros.
-pub(super) fn quantise_row(weights: &[f32], bits: u8, block_size: usize, output: &mut BlockRow) {
+/// Quantises a row into blocks of `format`, whose zero points are symmetric; the last block is padded with zeros.
+pub(super) fn quantise_row(weights: &[f32], format: BlockFormat, output: &mut BlockRow) {
     output.clear();
-    let middle = f32::from(1_u16 << (bits - 1));
+    let (middle, block_size) = (format.middle(), format.block_size);
     for block in weights.chunks(block_size) {
         let largest = block.iter().copied().fold(0.0_f32, f32::max);
         let smallest = block.iter().copied().fold(0.0_f32, f32::min);
@@ -20,24 +21,25 @@ pub(super) fn quantise_row(weights: &[f32], bits: u8, block_size: usize, output:
         output.quants.extend(block.iter().map(quantise));
         output.quants.extend(std::iter::repeat_n(middle as u8, block_size - block.len()));
         output.scales.push(scale);
-        output.minimums.push(-middle * scale);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::decoder_spec::ZeroPoints;
 
     #[test]
     fn the_largest_magnitude_gets_the_lowest_value() {
+        let format = |bits, block_size| BlockFormat { bits, block_size, zero_points: ZeroPoints::Symmetric };
         let mut row = BlockRow::default();
         // Block 1: extreme 4, scale −0.5; block 2: extreme −8, scale 1; block 3: zeros, padded.
         let weights = [4.0, -3.5, 0.26, 0.0, -8.0, 7.0, 1.5, 7.6, 0.0];
-        quantise_row(&weights, 4, 4, &mut row);
+        quantise_row(&weights, format(4, 4), &mut row);
         assert_eq!(row.quants, [0, 15, 7, 8, 0, 15, 10, 15, 8, 8, 8, 8]);
         assert_eq!(row.scales, [-0.5, 1.0, 0.0]);
-        assert_eq!(row.minimums, [4.0, -8.0, 0.0]);
-        quantise_row(&[-1.0, 0.5], 8, 2, &mut row);
+        assert!(row.minimums.is_empty());
+        quantise_row(&[-1.0, 0.5], format(8, 2), &mut row);
         assert_eq!((row.quants.as_slice(), row.scales[0]), ([0, 192].as_slice(), 1.0 / 128.0));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::import::decoder_spec::{BlockFormat, Window, ZeroPoints};
+use crate::import::decoder_spec::{BlockFormat, Embedding, Window, ZeroPoints};
 use crate::import::rope::Rope;
 use crate::onnx::{AttributeValue, Graph, Node, Tensor, TensorContent};
 
@@ -205,15 +205,16 @@ fn weights_fill_the_data_file_without_gaps() {
 #[test]
 fn an_impossible_decoder_is_refused() {
     let good = || spec([256, 1, 8, 2, 32, 512], INT4, Embedding::Tied);
-    let float = Storage::Blocks(BlockFormat { zero_points: ZeroPoints::Float, ..INT4 });
-    let cases: [(&str, DecoderSpec); 7] = [
+    let float = BlockFormat { zero_points: ZeroPoints::Float, ..INT4 };
+    let cases: [(&str, DecoderSpec); 8] = [
         ("layers", DecoderSpec { layers: Vec::new(), ..good() }),
         ("hidden size", DecoderSpec { hidden_size: 0, ..good() }),
         ("vocabulary", DecoderSpec { vocabulary_size: usize::MAX, ..good() }),
         ("share", DecoderSpec { kv_heads: 3, ..good() }),
         ("head size", DecoderSpec { head_size: 20, ..good() }),
         ("rotary size", DecoderSpec { rope: Rope { rotary_size: 64, ..good().rope }, ..good() }),
-        ("float zero points", DecoderSpec { head: float, ..good() }),
+        ("float zero points", DecoderSpec { head: Storage::Blocks(float), ..good() }),
+        ("float zero points", DecoderSpec { embedding: Embedding::Blocks(float), ..good() }),
     ];
     for (text, spec) in cases {
         let error = DecoderGraph::new(&spec).unwrap_err();

@@ -101,13 +101,14 @@ fn damage_is_named() {
 
 #[test]
 fn impossible_tensors_are_named() {
-    let cases: [(&[u64], u32, u64, ErrorKind); 6] = [
+    let cases: [(&[u64], u32, u64, ErrorKind); 7] = [
         (&[33], 2, 0, ErrorKind::InvalidModel),
         (&[u64::MAX, u64::MAX], 0, 0, ErrorKind::InvalidModel),
         (&[1 << 40, 1 << 40], 0, 0, ErrorKind::InvalidModel),
         (&[4], 0, u64::MAX, ErrorKind::InvalidModel),
         (&[4], 0, 1, ErrorKind::InvalidModel),
-        (&[256], 14, 0, ErrorKind::Unsupported),
+        (&[128], 14, 0, ErrorKind::InvalidModel),
+        (&[256], 16, 0, ErrorKind::Unsupported),
     ];
     for (dims, code, offset, kind) in cases {
         let mut file = File::new(3, 1, 0);
@@ -115,6 +116,10 @@ fn impossible_tensors_are_named() {
         let error = Gguf::parse(&file.bytes).unwrap().tensor("t").unwrap_err();
         assert_eq!((error.kind(), error.node()), (kind, Some("t")), "{dims:?}");
     }
+    let mut unaligned = File::new(3, 1, 0);
+    unaligned.tensor("t", &[2], 0, 8).data(&[0; 64]);
+    let error = Gguf::parse(&unaligned.bytes).unwrap().tensor("t").unwrap_err();
+    assert!(error.to_string().contains("offset 8 is no multiple of 32"), "{error}");
     let mut five = File::new(3, 1, 0);
     five.tensor("t", &[1; 5], 0, 0);
     assert_eq!(Gguf::parse(&five.bytes).unwrap_err().kind(), ErrorKind::InvalidModel);
