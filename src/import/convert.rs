@@ -90,7 +90,8 @@ pub fn import_gguf(
     let model = GgufModel::read(&gguf, options.context_length).map_err(in_source)?;
     let mut weights = GgufWeights::new(model, quantize);
     let spec = decoder_spec(&weights).map_err(in_source)?;
-    let tokenizer = TokenizerFiles::from_gguf(&gguf, &spec).map_err(in_source)?;
+    let tokenizer =
+        TokenizerFiles::from_gguf(&gguf, spec.vocabulary_size, spec.context_length).map_err(in_source)?;
 
     let directory = NewDirectory::create(target)?;
     tokenizer.write(&directory)?;

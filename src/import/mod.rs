@@ -15,7 +15,6 @@ mod gguf;
 mod gguf_model;
 mod gguf_weights;
 mod graph_builder;
-mod pre_tokenizer;
 mod published;
 mod quantize;
 mod rope;

@@ -78,7 +78,7 @@ pub fn synthesise(
         spec.embedding = Embedding::Table;
     }
     spec.check()?;
-    let tokenizer = TokenizerFiles::synthetic(&spec)?;
+    let tokenizer = TokenizerFiles::synthetic(spec.vocabulary_size, spec.context_length)?;
     let directory = NewDirectory::create(target)?;
     tokenizer.write(&directory)?;
     let mut weights = RandomWeights { seed: options.seed };

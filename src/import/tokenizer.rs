@@ -1,14 +1,21 @@
 //! The tokenizer of a GGUF file as `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`.
+//!
+//! What the keys under `tokenizer.` mean where the GGUF description is silent, and what absent ones stand for:
+//! `llama-vocab.cpp` of the llama.cpp project.
 
-use std::collections::HashSet;
+mod byte_level;
+mod pre_tokenizer;
+mod sentence_piece;
+mod synthetic;
+mod vocabulary;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::pre_tokenizer::PreTokenizer;
+use self::vocabulary::Vocabulary;
 use super::decoder_directory::{SpecialTokens, pretty};
-use super::decoder_spec::DecoderSpec;
 use super::directory::NewDirectory;
-use super::gguf::{self, Gguf};
-use super::pre_tokenizer::PreTokenizer;
+use super::gguf::Gguf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Tokenizer;
 
@@ -17,127 +24,138 @@ use crate::text::Tokenizer;
 pub(super) struct TokenizerFiles {
     pub(super) special: SpecialTokens,
     tokenizer: Vec<u8>,
-    config: Vec<u8>,
+    config: Value,
     template: Option<String>,
 }
 
-/// What a tokenizer has besides its vocabulary.
+/// The sections of `tokenizer.json` that depend on the kind of tokenizer.
+struct Sections {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    /// What is done to tokens besides adding special ones.
+    post_processor: Option<Value>,
+    decoder: Value,
+    model: Value,
+    /// `tokenizer_class` of `tokenizer_config.json`.
+    class: &'static str,
+    /// Whether text gets a space in front.
+    space_first: bool,
+}
+
+/// What a tokenizer has besides its vocabulary and its sections.
 struct Parts {
-    pre_tokenizer: PreTokenizer,
-    merges: Vec<Value>,
     special: SpecialTokens,
     unknown: Option<u32>,
     add_begin: bool,
+    add_end: bool,
     template: Option<String>,
-}
-
-const SYNTHETIC_TEMPLATE: &str = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}\
-    {% if add_generation_prompt %}[assistant] {% endif %}";
-
-/// `tokenizer.ggml.token_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TokenKind {
-    Normal,
-    /// Recognised in text; not shown to the user.
-    Control,
-    /// Recognised in text.
-    UserDefined,
-    /// A row of the embedding without a token.
-    Unused,
+    context_length: usize,
 }
 
 impl TokenizerFiles {
-    /// Converts the tokenizer of `gguf`.
+    /// Converts the tokenizer of `gguf` for a model with `rows` rows of its embedding.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], naming the key, for a kind of tokenizer that has no conversion;
     /// [`ErrorKind::Tokenizer`] when it contradicts itself or the model.
-    pub(super) fn from_gguf(gguf: &Gguf<'_>, spec: &DecoderSpec) -> Result<Self> {
-        let model = gguf.string("tokenizer.ggml.model").unwrap_or("none");
-        if model != "gpt2" {
-            return Err(Error::new(ErrorKind::Unsupported, format!("a tokenizer of kind {model}"))
-                .with_node("tokenizer.ggml.model")
-                .with_hint("byte-level BPE (gpt2) is converted"));
-        }
-        let vocabulary = Vocabulary::read(gguf, spec.vocabulary_size)?;
-        let pre_tokenizer = PreTokenizer::named(gguf.string("tokenizer.ggml.pre").unwrap_or("default"))?;
-        let unknown = gguf.unsigned("tokenizer.ggml.unknown_token_id").and_then(|id| u32::try_from(id).ok());
-        let parts = Parts {
-            pre_tokenizer,
-            merges: merges(gguf)?,
-            special: special_tokens(gguf, &vocabulary)?,
-            unknown,
-            add_begin: gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(pre_tokenizer.adds_begin),
-            template: gguf.string("tokenizer.chat_template").map(str::to_owned),
+    pub(super) fn from_gguf(gguf: &Gguf<'_>, rows: usize, context_length: usize) -> Result<Self> {
+        let key = "tokenizer.ggml.model";
+        let sentence_piece = match gguf.string(key) {
+            Some("llama") => true,
+            Some("gpt2") => false,
+            other => {
+                let name = other.unwrap_or("none");
+                return Err(Error::new(ErrorKind::Unsupported, format!("a tokenizer of kind {name}"))
+                    .with_node(key)
+                    .with_hint("byte-level BPE (gpt2) and SentencePiece's BPE (llama) are converted"));
+            }
         };
-        Self::new(spec, &vocabulary, parts)
-    }
-
-    fn new(spec: &DecoderSpec, vocabulary: &Vocabulary<'_>, parts: Parts) -> Result<Self> {
-        let pre_tokenizer = parts.pre_tokenizer;
-        let begin = parts.special.begin.filter(|_| parts.add_begin).and_then(|id| vocabulary.entry(id));
-        let config = config(spec, vocabulary, &parts);
-        let json = json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": vocabulary.added_tokens(),
-            "normalizer": if pre_tokenizer.composes { json!({ "type": "NFC" }) } else { Value::Null },
-            "pre_tokenizer": pre_tokenizer.json(),
-            "post_processor": post_processor(begin),
-            "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
-            "model": {
-                "type": "BPE",
-                "dropout": null,
-                "unk_token": null,
-                "continuing_subword_prefix": null,
-                "end_of_word_suffix": null,
-                "fuse_unk": false,
-                "byte_fallback": false,
-                "ignore_merges": pre_tokenizer.ignores_merges,
-                "vocab": vocabulary.ids(),
-                "merges": parts.merges,
-            },
-        });
-        let tokenizer = pretty(&json);
-        // What this library cannot read back must not be written.
-        Tokenizer::from_bytes(&tokenizer, Some(&config))?;
-        Ok(Self { special: parts.special, tokenizer, config: pretty(&config), template: parts.template })
+        let vocabulary = Vocabulary::read(gguf, rows)?;
+        let mut special = SpecialTokens {
+            begin: token_id(gguf, &vocabulary, "bos")?,
+            end: Vec::new(),
+            padding: token_id(gguf, &vocabulary, "padding")?,
+        };
+        for name in ["eos", "eot", "eom"] {
+            special.end.extend(token_id(gguf, &vocabulary, name)?.filter(|id| !special.end.contains(id)));
+        }
+        let mut unknown = token_id(gguf, &vocabulary, "unknown")?;
+        let (sections, adds_begin);
+        if sentence_piece {
+            // SentencePiece's own numbering.
+            special.begin = special.begin.or_else(|| vocabulary.control(1));
+            if special.end.is_empty() {
+                special.end.extend(vocabulary.control(2));
+            }
+            unknown = unknown.or_else(|| vocabulary.control(0));
+            sections = sentence_piece::sections(gguf, &vocabulary, unknown)?;
+            adds_begin = true;
+        } else {
+            let split = PreTokenizer::named(gguf.string("tokenizer.ggml.pre"))?;
+            sections = byte_level::sections(split, &vocabulary, byte_level::merges(gguf)?);
+            adds_begin = split.adds_begin;
+        }
+        if special.end.is_empty() {
+            return Err(Error::new(ErrorKind::Tokenizer, "no token ends an answer")
+                .with_node("tokenizer.ggml.eos_token_id"));
+        }
+        let parts = Parts {
+            special,
+            unknown,
+            add_begin: gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(adds_begin),
+            add_end: gguf.bool("tokenizer.ggml.add_eos_token").unwrap_or(false),
+            template: gguf.string("tokenizer.chat_template").map(str::to_owned),
+            context_length,
+        };
+        Self::new(&vocabulary, sections, parts)
     }
 
     /// A byte-level tokenizer without merges, whose further tokens are made-up words.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when the vocabulary has no room for every byte.
-    pub(super) fn synthetic(spec: &DecoderSpec) -> Result<Self> {
-        const SPECIAL: [&str; 3] = ["<unk>", "<s>", "</s>"];
-        let bytes: Vec<String> = byte_characters().map(String::from).collect();
-        if spec.vocabulary_size < SPECIAL.len() + bytes.len() {
-            let message = format!("a vocabulary of {} has no room for 256 bytes", spec.vocabulary_size);
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
-        let words = (0..spec.vocabulary_size - SPECIAL.len() - bytes.len()).map(made_up_word);
-        let mut tokens: Vec<(String, TokenKind)> =
-            SPECIAL.iter().map(|&token| (token.to_owned(), TokenKind::Control)).collect();
-        tokens.extend(bytes.into_iter().chain(words).map(|token| (token, TokenKind::Normal)));
-        let vocabulary =
-            Vocabulary { tokens: tokens.iter().map(|(token, kind)| (token.as_str(), *kind)).collect() };
+    pub(super) fn synthetic(rows: usize, context_length: usize) -> Result<Self> {
+        let tokens = synthetic::tokens(rows)?;
+        let vocabulary = Vocabulary::new(tokens.iter().map(|(token, kind)| (token.as_str(), *kind)));
+        let split = PreTokenizer::named(Some("gpt-2"))?;
         let parts = Parts {
-            pre_tokenizer: PreTokenizer::named("gpt-2")?,
-            merges: Vec::new(),
             special: SpecialTokens { begin: Some(1), end: vec![2], padding: Some(2) },
             unknown: Some(0),
             add_begin: false,
-            template: Some(SYNTHETIC_TEMPLATE.to_owned()),
+            add_end: false,
+            template: Some(synthetic::TEMPLATE.to_owned()),
+            context_length,
         };
-        Self::new(spec, &vocabulary, parts)
+        Self::new(&vocabulary, byte_level::sections(split, &vocabulary, Vec::new()), parts)
+    }
+
+    fn new(vocabulary: &Vocabulary<'_>, sections: Sections, parts: Parts) -> Result<Self> {
+        let entry = |id: Option<u32>| id.and_then(|id| vocabulary.entry(id));
+        let begin = entry(parts.special.begin.filter(|_| parts.add_begin));
+        let end = entry(parts.special.end.first().copied().filter(|_| parts.add_end));
+        let config = config(vocabulary, &sections, &parts);
+        let json = json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": vocabulary.added_tokens(),
+            "normalizer": sections.normalizer,
+            "pre_tokenizer": sections.pre_tokenizer,
+            "post_processor": post_processor(sections.post_processor, begin, end),
+            "decoder": sections.decoder,
+            "model": sections.model,
+        });
+        let tokenizer = pretty(&json);
+        // What this library cannot read back must not be written.
+        Tokenizer::from_bytes(&tokenizer, Some(&config))?;
+        Ok(Self { special: parts.special, tokenizer, config, template: parts.template })
     }
 
     /// # Errors
     /// [`ErrorKind::Io`].
     pub(super) fn write(&self, directory: &NewDirectory) -> Result<()> {
         directory.write("tokenizer.json", &self.tokenizer)?;
-        directory.write("tokenizer_config.json", &self.config)?;
+        directory.write("tokenizer_config.json", &pretty(&self.config))?;
         match &self.template {
             Some(template) => directory.write("chat_template.jinja", template.as_bytes()),
             None => Ok(()),
@@ -145,143 +163,58 @@ impl TokenizerFiles {
     }
 }
 
-struct Vocabulary<'a> {
-    tokens: Vec<(&'a str, TokenKind)>,
+/// The special token that the file calls `name`; `None` when it names none.
+fn token_id(gguf: &Gguf<'_>, vocabulary: &Vocabulary<'_>, name: &str) -> Result<Option<u32>> {
+    let key = format!("tokenizer.ggml.{name}_token_id");
+    if gguf.value(&key).is_none() {
+        return Ok(None);
+    }
+    let id = gguf.unsigned(&key).and_then(|id| u32::try_from(id).ok());
+    let id = id.filter(|&id| vocabulary.entry(id).is_some());
+    let missing = || Error::new(ErrorKind::Tokenizer, "there is no such token").with_node(key);
+    id.map(Some).ok_or_else(missing)
 }
 
-impl<'a> Vocabulary<'a> {
-    fn read(gguf: &Gguf<'a>, rows: usize) -> Result<Self> {
-        let tokens = strings(gguf, "tokenizer.ggml.tokens")?;
-        let fault =
-            |message: String| Error::new(ErrorKind::Tokenizer, message).with_node("tokenizer.ggml.tokens");
-        if tokens.is_empty() || tokens.len() > rows {
-            return Err(fault(format!("{} tokens for an embedding of {rows} rows", tokens.len())));
-        }
-        let kinds = match gguf.array("tokenizer.ggml.token_type") {
-            None => vec![TokenKind::Normal; tokens.len()],
-            Some(kinds) if kinds.len() == tokens.len() => kinds.values().map(TokenKind::from_value).collect(),
-            Some(kinds) => {
-                return Err(fault(format!("{} tokens but {} token types", tokens.len(), kinds.len())));
-            }
-        };
-        let mut seen = HashSet::new();
-        let tokens: Vec<_> = tokens.into_iter().zip(kinds).collect();
-        for &(token, kind) in &tokens {
-            if kind != TokenKind::Unused && !seen.insert(token) {
-                return Err(fault(format!("the token {token:?} appears twice")));
-            }
-        }
-        Ok(Self { tokens })
+/// Puts special tokens before and after raw text, where the model wants that.
+fn post_processor(first: Option<Value>, begin: Option<(u32, &str)>, end: Option<(u32, &str)>) -> Value {
+    if begin.is_none() && end.is_none() {
+        return first.unwrap_or(Value::Null);
     }
-
-    fn entry(&self, id: u32) -> Option<(u32, &'a str)> {
-        let index = usize::try_from(id).ok()?;
-        self.tokens.get(index).filter(|(_, kind)| *kind != TokenKind::Unused).map(|&(token, _)| (id, token))
-    }
-
-    fn ids(&self) -> Map<String, Value> {
-        let used = self.tokens.iter().zip(0_u32..).filter(|((_, kind), _)| *kind != TokenKind::Unused);
-        used.map(|(&(token, _), id)| (token.to_owned(), json!(id))).collect()
-    }
-
-    /// Tokens that are recognised in the text before any other step.
-    fn added_tokens(&self) -> Vec<Value> {
-        let added = |(&(content, kind), id): (&(&str, TokenKind), u32)| {
-            matches!(kind, TokenKind::Control | TokenKind::UserDefined).then(|| {
-                json!({
-                    "id": id,
-                    "content": content,
-                    "single_word": false,
-                    "lstrip": false,
-                    "rstrip": false,
-                    "normalized": false,
-                    "special": kind == TokenKind::Control,
-                })
-            })
-        };
-        self.tokens.iter().zip(0_u32..).filter_map(added).collect()
-    }
-}
-
-impl TokenKind {
-    fn from_value(value: gguf::Value<'_>) -> Self {
-        let code = match value {
-            gguf::Value::Unsigned(code) => i64::try_from(code).unwrap_or(0),
-            gguf::Value::Signed(code) => code,
-            _ => 0,
-        };
-        match code {
-            // The unknown token is a control token in tokenizer.json.
-            2 | 3 => Self::Control,
-            4 => Self::UserDefined,
-            5 => Self::Unused,
-            _ => Self::Normal,
-        }
-    }
-}
-
-fn strings<'a>(gguf: &Gguf<'a>, key: &str) -> Result<Vec<&'a str>> {
-    let strings = gguf.array(key).and_then(|array| array.strings().map(Iterator::collect));
-    strings.ok_or_else(|| Error::new(ErrorKind::InvalidModel, "no list of strings").with_node(key))
-}
-
-fn merges(gguf: &Gguf<'_>) -> Result<Vec<Value>> {
-    let key = "tokenizer.ggml.merges";
-    let pair = |merge: &str| {
-        // Spaces inside the parts are spelled otherwise, so the first one separates them.
-        let (left, right) = merge.split_once(' ').ok_or_else(|| {
-            Error::new(ErrorKind::Tokenizer, format!("the merge {merge:?} has no two parts")).with_node(key)
-        })?;
-        Ok(json!([left, right]))
+    let special = |token: Option<(u32, &str)>, type_id: u32| {
+        token.map(|(_, text)| json!({ "SpecialToken": { "id": text, "type_id": type_id } }))
     };
-    strings(gguf, key)?.into_iter().map(pair).collect()
-}
-
-fn special_tokens(gguf: &Gguf<'_>, vocabulary: &Vocabulary<'_>) -> Result<SpecialTokens> {
-    let id = |name: &str| -> Result<Option<u32>> {
-        let key = format!("tokenizer.ggml.{name}_token_id");
-        let Some(id) = gguf.unsigned(&key) else { return Ok(None) };
-        let id = u32::try_from(id).ok().filter(|&id| vocabulary.entry(id).is_some());
-        let missing = || Error::new(ErrorKind::Tokenizer, "there is no such token").with_node(key);
-        id.map(Some).ok_or_else(missing)
+    let around = |name: &str, type_id: u32| {
+        let text = json!({ "Sequence": { "id": name, "type_id": type_id } });
+        [special(begin, type_id), Some(text), special(end, type_id)].into_iter().flatten().collect::<Vec<_>>()
     };
-    let mut end = Vec::new();
-    for name in ["eos", "eot", "eom"] {
-        end.extend(id(name)?.filter(|id| !end.contains(id)));
-    }
-    if end.is_empty() {
-        return Err(Error::new(ErrorKind::Tokenizer, "no token ends an answer")
-            .with_node("tokenizer.ggml.eos_token_id"));
-    }
-    Ok(SpecialTokens { begin: id("bos")?, end, padding: id("padding")? })
-}
-
-/// Puts the begin token in front of raw text, where the model wants that.
-fn post_processor(begin: Option<(u32, &str)>) -> Value {
-    let byte_level =
-        json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
-    let Some((id, token)) = begin else { return byte_level };
-    let special = |type_id: u32| json!({ "SpecialToken": { "id": token, "type_id": type_id } });
-    let sequence = |name: &str, type_id: u32| json!({ "Sequence": { "id": name, "type_id": type_id } });
+    let tokens: serde_json::Map<String, Value> = [begin, end]
+        .into_iter()
+        .flatten()
+        .map(|(id, text)| (text.to_owned(), json!({ "id": text, "ids": [id], "tokens": [text] })))
+        .collect();
+    let pair = [around("A", 0), around("B", 1)].concat();
     let template = json!({
         "type": "TemplateProcessing",
-        "single": [special(0), sequence("A", 0)],
-        "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
-        "special_tokens": { token: { "id": token, "ids": [id], "tokens": [token] } },
+        "single": around("A", 0),
+        "pair": pair,
+        "special_tokens": tokens,
     });
-    json!({ "type": "Sequence", "processors": [byte_level, template] })
+    match first {
+        Some(first) => json!({ "type": "Sequence", "processors": [first, template] }),
+        None => template,
+    }
 }
 
-fn config(spec: &DecoderSpec, vocabulary: &Vocabulary<'_>, parts: &Parts) -> Value {
+fn config(vocabulary: &Vocabulary<'_>, sections: &Sections, parts: &Parts) -> Value {
     let special = &parts.special;
     let text = |id: Option<u32>| id.and_then(|id| vocabulary.entry(id)).map(|(_, token)| token);
     let mut config = json!({
         "add_bos_token": parts.add_begin,
-        "add_eos_token": false,
-        "add_prefix_space": false,
+        "add_eos_token": parts.add_end,
+        "add_prefix_space": sections.space_first,
         "clean_up_tokenization_spaces": false,
-        "model_max_length": spec.context_length,
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": parts.context_length,
+        "tokenizer_class": sections.class,
     });
     let tokens = [
         ("bos_token", special.begin),
@@ -297,34 +230,5 @@ fn config(spec: &DecoderSpec, vocabulary: &Vocabulary<'_>, parts: &Parts) -> Val
     config
 }
 
-/// The characters by which byte-level BPE spells the bytes 0 to 255: printable Latin-1 stands for itself, the others
-/// follow from U+0100 on (`bytes_to_unicode` of GPT-2).
-fn byte_characters() -> impl Iterator<Item = char> {
-    let mut next = 0x100_u32;
-    (0_u8..=255).map(move |byte| match byte {
-        b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => char::from(byte),
-        _ => {
-            next += 1;
-            char::from_u32(next - 1).unwrap_or_default()
-        }
-    })
-}
-
-/// A word of its own for each number, with a space in front (`Ġ`).
-fn made_up_word(number: usize) -> String {
-    const SYLLABLES: [&str; 20] = [
-        "ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "ve", "wi", "zo", "ku", "cha",
-        "she", "thi", "sto", "bru",
-    ];
-    let mut syllables = Vec::new();
-    let mut rest = number;
-    loop {
-        syllables.extend(SYLLABLES.get(rest % SYLLABLES.len()));
-        rest /= SYLLABLES.len();
-        if rest == 0 {
-            break;
-        }
-    }
-    syllables.push("Ġ");
-    syllables.into_iter().rev().collect()
-}
+#[cfg(test)]
+mod tests;

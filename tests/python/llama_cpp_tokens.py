@@ -5,9 +5,8 @@ usage: llama_cpp_tokens.py MODEL.gguf OUT.json     (needs the PyPI package xllam
 
 import json
 import sys
-import urllib.request
 
-import xllamacpp
+import llama_cpp
 
 TEXTS = [
     "Hello, world!",
@@ -34,26 +33,16 @@ TEXTS = [
 # onnxruntime-genai's own tokenizer treats these otherwise than llama.cpp and the tokenizers library.
 GENAI_DIFFERS = {"1,234,567.89 2024-01-02 ½ ² ٣", "word\u0000null"}
 
-parameters = xllamacpp.CommonParams()
-parameters.model.path = sys.argv[1]
-parameters.n_ctx = 2048
-parameters.port = 18431
-parameters.warmup = False
-server = xllamacpp.Server(parameters)
+
+def main(model, out):
+    cases = [{"text": text, "tokens": tokens} for text, tokens in zip(TEXTS, llama_cpp.tokenize(model, TEXTS))]
+    for case in cases:
+        if case["text"] in GENAI_DIFFERS:
+            case["genai"] = "differs"
+    made_by = "tests/python/llama_cpp_tokens.py SmolLM2-135M-Instruct.Q4_1.gguf OUT.json (xllamacpp 2026.10.11549)"
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump({"made_by": made_by, "cases": cases}, file, ensure_ascii=False, indent=1)
 
 
-def tokenize(text):
-    body = json.dumps({"content": text, "add_special": False, "parse_special": True}).encode()
-    request = urllib.request.Request(f"{server.listening_address}/tokenize", body, {"Content-Type": "application/json"})
-    return json.loads(urllib.request.urlopen(request).read())["tokens"]
-
-
-cases = []
-for text in TEXTS:
-    case = {"text": text, "tokens": tokenize(text)}
-    if text in GENAI_DIFFERS:
-        case["genai"] = "differs"
-    cases.append(case)
-made_by = "tests/python/llama_cpp_tokens.py SmolLM2-135M-Instruct.Q4_1.gguf OUT.json (xllamacpp 2026.10.11549)"
-with open(sys.argv[2], "w", encoding="utf-8") as file:
-    json.dump({"made_by": made_by, "cases": cases}, file, ensure_ascii=False, indent=1)
+if __name__ == "__main__":
+    main(*sys.argv[1:])

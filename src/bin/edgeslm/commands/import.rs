@@ -13,7 +13,7 @@ use crate::{progress, units};
 /// Make a model directory from a GGUF file
 ///
 /// Takes models of the Llama family (llama, qwen2) with tensors in Q2_K to Q8_0, IQ4_NL, IQ4_XS, MXFP4, F16, BF16 or F32. No weight
-/// changes unless --quantize asks for it; Q5_1 and Q5_K need that. Tokenizer and chat template
+/// changes unless --quantize asks for it; Q5_1 and Q5_K need that. Tokenizer (byte-level BPE or SentencePiece) and chat template
 /// come from the file. onnxruntime-genai loads the directory too.
 #[derive(Args, Debug)]
 #[command(after_help = "\
