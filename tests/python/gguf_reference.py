@@ -1,11 +1,14 @@
 """A plain NumPy Llama over a GGUF file: what an import must reproduce.
 
 Nothing is shared with the library: the file is parsed here, and the rotation works on pairs side by side, as the
-file has its query and key rows, where the ONNX graph has them half against half.
+file has its query and key rows, where the ONNX graph has them half against half. The PyPI package gguf dequantises
+what is not plain.
 """
 
 import struct
 
+import gguf
+import gguf.quants
 import numpy as np
 
 SCALAR = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -58,7 +61,7 @@ class Gguf:
             dtype = {0: "<f4", 1: "<f2"}[kind]
             size = count * np.dtype(dtype).itemsize
             values = self.bytes[start : start + size].view(dtype).astype(np.float32)
-        else:
+        elif kind in (2, 3, 8):
             size = {2: 18, 3: 20, 8: 34}[kind]
             blocks = self.bytes[start : start + count // 32 * size].reshape(-1, size)
             scale = blocks[:, :2].copy().view("<f2").astype(np.float32)
@@ -69,6 +72,10 @@ class Gguf:
                 quants = np.concatenate([nibbles & 15, nibbles >> 4], axis=1).astype(np.float32)
                 minimum = -8 * scale if kind == 2 else blocks[:, 2:4].copy().view("<f2").astype(np.float32)
                 values = quants * scale + minimum
+        else:
+            kind = gguf.GGMLQuantizationType(kind)
+            elements, size = gguf.GGML_QUANT_SIZES[kind]
+            values = gguf.quants.dequantize(self.bytes[start : start + count // elements * size], kind)
         return values.astype(np.float32).reshape(dims[::-1])
 
 

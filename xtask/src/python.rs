@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edgeslm::import::{BlockFormat, FloatType, SynthOptions, ZeroPoints, published_names, synthesise};
+use edgeslm::import::{
+    BlockFormat, FloatType, ImportOptions, Quantize, SynthOptions, ZeroPoints, import_gguf, published_names,
+    synthesise,
+};
 
 use crate::demo::{self, python, succeed, workspace};
 
@@ -17,6 +20,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         command.arg(tests.join("python").join(name)).current_dir(workspace());
         command
     };
+    let types = workspace().join("target/tensor-types");
+    if types.exists() {
+        fs::remove_dir_all(&types)?;
+    }
+    succeed(script("check_tensor_types.py").arg("write").arg(&types))?;
+    import_all(&types)?;
+    succeed(script("check_tensor_types.py").arg("check").arg(&types))?;
     let synthesised = synthesise_all()?;
     succeed(script("check_synth.py").args(synthesised))?;
     let models = demo::models()?;
@@ -40,6 +50,18 @@ pub(crate) fn environment() -> anyhow::Result<PathBuf> {
     succeed(pip.arg(&requirements))?;
     fs::write(&installed, wanted)?;
     Ok(interpreter)
+}
+
+/// Makes directories of the GGUF files in `folder`; those whose names end in `-int8` are quantised anew.
+fn import_all(folder: &Path) -> anyhow::Result<()> {
+    let entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    for source in entries.iter().map(fs::DirEntry::path) {
+        let target = source.with_extension("");
+        let quantize = target.to_string_lossy().ends_with("-int8").then_some(Quantize::INT8);
+        let options = ImportOptions { quantize, context_length: None };
+        import_gguf(&source, &target, &options, &mut |_| {})?;
+    }
+    Ok(())
 }
 
 /// A small directory of every published graph, and of every way to store it.
