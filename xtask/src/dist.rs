@@ -2,6 +2,7 @@
 
 mod build_files;
 mod sbom;
+mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,14 +26,17 @@ pub(crate) struct Arguments {
 pub(crate) struct Package {
     /// The folder with `include`, `lib`, `bin` and `share`.
     pub(crate) folder: PathBuf,
-    /// What it is for.
-    pub(crate) target: String,
+    /// The Python package, where there is a shared library.
+    pub(crate) wheel: Option<PathBuf>,
 }
 
 #[allow(clippy::print_stdout, reason = "the result of the chore")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let package = pack(arguments.target.as_deref())?;
     println!("{}", package.folder.display());
+    if let Some(wheel) = package.wheel {
+        println!("{}", wheel.display());
+    }
     Ok(())
 }
 
@@ -69,7 +73,8 @@ pub(crate) fn pack(target: Option<&str>) -> anyhow::Result<Package> {
             .arg(workspace().join("target/dist"))
             .arg(&name),
     )?;
-    Ok(Package { folder, target })
+    let wheel = wheel::build(&folder, &target)?;
+    Ok(Package { folder, wheel })
 }
 
 /// The triple that Cargo builds for by itself.
