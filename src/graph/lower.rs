@@ -7,17 +7,20 @@ use crate::model::{GraphFiles, GraphNames};
 use crate::onnx::{self, AttributeValue, Node};
 use crate::ops;
 
+use super::control::Control;
 use super::program::{LayerShape, Operand, Operation, Program, Rope, Step, ValueId};
-use super::rope::Rotations;
+use super::rope::{RotationOptions, Rotations};
 use super::view::GraphView;
 
 /// What lowering needs to know besides the graph.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ProgramOptions {
     /// Names of the graph's inputs and outputs.
     pub names: GraphNames,
-    /// The longest sequence that will be run.
-    pub context_length: usize,
+    /// The longest sequence that will be run; `None` for as long as the rotation tables allow.
+    pub context_length: Option<usize>,
+    /// The row of the rotation tables at which those for long sequences begin, where the execution provider would be told.
+    pub rotary_cache_offset: Option<usize>,
 }
 
 /// Turns a parsed graph into a program, without rewriting it.
@@ -46,13 +49,16 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
     }
     let mut lowering = Lowering {
         view: &view,
-        context_length: options.context_length,
+        control: Control::new(&view),
         token_ids: HashSet::from([options.names.input_ids.as_str()]),
         rows: HashMap::new(),
         steps: Vec::new(),
         widths: Vec::new(),
         layers: Vec::new(),
-        rotations: Rotations::default(),
+        rotations: Rotations::new(RotationOptions {
+            context_length: options.context_length,
+            second_table: options.rotary_cache_offset,
+        }),
         table_rows: None,
     };
     for index in execution_order(&view, logits_name)? {
@@ -143,14 +149,14 @@ pub(crate) struct Rows {
 /// The state of [`lower`].
 pub(crate) struct Lowering<'v, 'a> {
     pub(crate) view: &'v GraphView<'a>,
-    pub(crate) context_length: usize,
+    pub(crate) control: Control<'v, 'a>,
     /// The graph's token ids under every name that they have.
     token_ids: HashSet<&'a str>,
     rows: HashMap<&'a str, Rows>,
     steps: Vec<Step>,
     widths: Vec<usize>,
     layers: Vec<LayerShape>,
-    pub(crate) rotations: Rotations,
+    rotations: Rotations,
     table_rows: Option<usize>,
 }
 
@@ -248,7 +254,7 @@ impl<'v, 'a> Lowering<'v, 'a> {
         sines: &'a str,
         positions: Option<&'a str>,
     ) -> Result<usize> {
-        self.rotations.resolve(self.view, self.context_length, cosines, sines, positions)
+        self.rotations.resolve(self.view, &mut self.control, cosines, sines, positions)
     }
 
     /// The rotations found so far.

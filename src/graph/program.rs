@@ -56,11 +56,11 @@ pub enum NormKind {
 /// One rotation table: row p holds the cosines and sines of position p.
 #[derive(Debug, Clone)]
 pub struct RopeVariant {
-    /// `[rows, dimensions / 2]`.
+    /// `[at least rows, dimensions / 2]`.
     pub cosines: FloatWeights,
-    /// `[rows, dimensions / 2]`.
+    /// `[at least rows, dimensions / 2]`.
     pub sines: FloatWeights,
-    /// How many rows the tables have.
+    /// The rows from this one on are not used.
     pub rows: usize,
     /// Added to a position to get its row.
     pub row_offset: usize,

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use super::{Operation, Program, ProgramOptions, lower, passes};
 use crate::error::Result;
-use crate::model::{FileOptions, GraphFiles, GraphNames};
+use crate::model::{FileOptions, GraphFiles};
 
 fn program(name: &str) -> Result<Program> {
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name).join("model.onnx");
     let files = GraphFiles::open(&path, FileOptions::default())?;
     let model = files.parse()?;
-    let options = ProgramOptions { names: GraphNames::default(), context_length: 1024 };
+    let options = ProgramOptions { context_length: Some(1024), ..ProgramOptions::default() };
     let mut program = lower(&model, &files, &options)?;
     passes::run(&mut program);
     Ok(program)

@@ -6,9 +6,16 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GraphFiles, GraphNames};
-use crate::onnx::{AttributeValue, DataType, Graph, Node, Tensor, TensorContent};
+use crate::onnx::{AttributeValue, DataType, Graph, Node, Tensor, TensorContent, ValueInfo};
 
+use super::control::{reshaped_dims, squeezed_dims};
 use super::weights::{FloatKind, FloatWeights};
+
+/// More nodes than any decoder graph has; the decomposed ones have some ten thousand.
+const MAXIMUM_NODES: usize = 1 << 16;
+
+/// More nodes that only pass a value on than any graph has after one another.
+pub(crate) const MAXIMUM_CHAIN: usize = 256;
 
 /// A graph with its names resolved.
 pub(crate) struct GraphView<'a> {
@@ -17,10 +24,15 @@ pub(crate) struct GraphView<'a> {
     pub(crate) names: &'a GraphNames,
     producers: HashMap<&'a str, usize>,
     initializers: HashMap<&'a str, &'a Tensor<'a>>,
+    inputs: HashMap<&'a str, &'a ValueInfo<'a>>,
 }
 
 impl<'a> GraphView<'a> {
     pub(crate) fn new(graph: &'a Graph<'a>, files: &'a GraphFiles, names: &'a GraphNames) -> Result<Self> {
+        if graph.nodes.len() > MAXIMUM_NODES {
+            let message = format!("{} nodes are more than {MAXIMUM_NODES}", graph.nodes.len());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         let mut producers = HashMap::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             for output in node.outputs.iter().filter(|output| !output.is_empty()) {
@@ -34,7 +46,8 @@ impl<'a> GraphView<'a> {
             }
         }
         let initializers = graph.initializers.iter().map(|tensor| (tensor.name, tensor)).collect();
-        Ok(Self { graph, files, names, producers, initializers })
+        let inputs = graph.inputs.iter().map(|input| (input.name, input)).collect();
+        Ok(Self { graph, files, names, producers, initializers, inputs })
     }
 
     /// The node that makes `name`.
@@ -47,24 +60,102 @@ impl<'a> GraphView<'a> {
     }
 
     pub(crate) fn is_input(&self, name: &str) -> bool {
-        self.graph.inputs.iter().any(|input| input.name == name)
+        self.inputs.contains_key(name)
     }
 
-    /// The constant tensor called `name`: an initializer or the output of a `Constant` node.
-    pub(crate) fn constant(&self, name: &str) -> Result<Option<Cow<'a, Tensor<'a>>>> {
-        if let Some(tensor) = self.initializers.get(name) {
-            return Ok(Some(Cow::Borrowed(*tensor)));
-        }
-        match self.producer(name) {
-            Some(node) if node.op_type == "Constant" && node.domain.is_empty() => {
-                constant_value(node).map(Some)
+    /// The graph's input called `name`, as declared.
+    pub(crate) fn input(&self, name: &str) -> Option<&'a ValueInfo<'a>> {
+        self.inputs.get(name).copied()
+    }
+
+    /// The value that `name` is, but for `Identity` and `Cast` nodes in between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`] when these nodes go in a circle.
+    pub(crate) fn origin(&self, name: &'a str) -> Result<&'a str> {
+        let mut origin = name;
+        for _ in 0..MAXIMUM_CHAIN {
+            match self.producer(origin) {
+                Some(node) if node.domain.is_empty() && matches!(node.op_type, "Identity" | "Cast") => {
+                    match node.inputs.first() {
+                        Some(input) => origin = input,
+                        None => return Ok(origin),
+                    }
+                }
+                _ => return Ok(origin),
             }
-            Some(node) if node.op_type == "Identity" && node.domain.is_empty() => match node.inputs.first() {
-                Some(input) if *input != name => self.constant(input),
-                _ => Ok(None),
-            },
-            _ => Ok(None),
         }
+        Err(too_long(name))
+    }
+
+    /// The constant tensor called `name`: an initializer or the output of a `Constant` node, also where nodes give it
+    /// another shape or cast it from one float or integer type to another. Its elements stay as they are stored.
+    pub(crate) fn constant(&self, name: &str) -> Result<Option<Cow<'a, Tensor<'a>>>> {
+        // The innermost shape of a `Reshape` may itself be reshaped once.
+        self.constant_behind(name, 2)
+    }
+
+    fn constant_behind(&self, name: &str, shapes: usize) -> Result<Option<Cow<'a, Tensor<'a>>>> {
+        let mut passed = Vec::new();
+        let mut current = name;
+        let mut tensor = loop {
+            if let Some(tensor) = self.initializers.get(current) {
+                break Cow::Borrowed(*tensor);
+            }
+            let Some(node) = self.producer(current).filter(|node| node.domain.is_empty()) else {
+                return Ok(None);
+            };
+            match (node.op_type, node.inputs.first()) {
+                ("Constant", _) => break constant_value(node)?,
+                ("Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze", Some(input)) => current = input,
+                _ => return Ok(None),
+            }
+            passed.push(node);
+            if passed.len() > MAXIMUM_CHAIN {
+                return Err(too_long(name));
+            }
+        };
+        for node in passed.into_iter().rev() {
+            match node.op_type {
+                "Identity" => {}
+                "Cast" if keeps_values(tensor.data_type, node) => {}
+                "Reshape" | "Squeeze" | "Unsqueeze" if shapes > 0 => {
+                    let dims = self
+                        .dims_after(node, &tensor, shapes - 1)
+                        .map_err(|error| error.with_node(node.label()))?;
+                    let Some(dims) = dims else { return Ok(None) };
+                    if dims != tensor.dims {
+                        tensor.to_mut().dims = dims;
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(tensor))
+    }
+
+    /// The shape that `node` gives `tensor`, or `None` if it is not known before a run.
+    fn dims_after(&self, node: &Node<'_>, tensor: &Tensor<'_>, shapes: usize) -> Result<Option<Vec<u64>>> {
+        let wrong = || {
+            let message =
+                format!("a constant of shape {:?} cannot be given the shape asked for", tensor.dims);
+            Error::new(ErrorKind::InvalidModel, message)
+        };
+        let stated = match (node.inputs.get(1).filter(|name| !name.is_empty()), node.attribute("axes")) {
+            (Some(name), _) => match self.constant_behind(name, shapes)? {
+                Some(stated) => Some(self.integers(&stated)?),
+                None => return Ok(None),
+            },
+            (None, Some(AttributeValue::Ints(axes))) => Some(axes.clone()),
+            _ => None,
+        };
+        let dims = tensor.dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<Vec<_>, _>>();
+        let dims = dims.map_err(|_| wrong())?;
+        let changed = match node.op_type {
+            "Reshape" => reshaped_dims(&dims, &stated.ok_or_else(wrong)?)?,
+            op_type => squeezed_dims(&dims, stated.as_deref(), op_type == "Unsqueeze")?,
+        };
+        Ok(Some(changed.into_iter().map(|dim| dim as u64).collect()))
     }
 
     /// A constant of floats, in place.
@@ -107,6 +198,26 @@ impl<'a> GraphView<'a> {
                 .with_node(tensor.name.to_owned()));
             }
         })
+    }
+}
+
+fn too_long(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidModel, "a circle, or too many nodes that only pass a value on")
+        .with_node(name)
+}
+
+/// Whether a `Cast` from `from` leaves the numbers alone, but for rounding: between floats, or between integers.
+fn keeps_values(from: DataType, cast: &Node<'_>) -> bool {
+    let to = match cast.attribute("to") {
+        Some(AttributeValue::Int(to)) => *to,
+        _ => return false,
+    };
+    match from {
+        DataType::Float32 | DataType::Float16 | DataType::Bfloat16 => matches!(to, 1 | 10 | 16),
+        DataType::Int64 | DataType::Int32 | DataType::Uint8 | DataType::Int8 | DataType::Bool => {
+            matches!(to, 6 | 7)
+        }
+        _ => false,
     }
 }
 

@@ -66,6 +66,9 @@ pub struct ModelConfig {
     pub prompt_templates: Option<PromptTemplates>,
     /// The graph's file, relative to the directory.
     pub graph_file: Option<String>,
+    /// The row of the rotation tables at which those for long sequences begin, where `genai_config.json` tells it to an
+    /// execution provider.
+    pub rotary_cache_offset: Option<usize>,
     /// Where the tokenizer's files lie, relative to the directory; `None` for the directory itself.
     pub tokenizer_directory: Option<String>,
 }
@@ -290,6 +293,7 @@ impl ModelConfig {
         self.head_size = optional(&decoder, "head_size", |json| json.count(MAXIMUM_HEAD_SIZE))?;
         self.hidden_size = optional(&decoder, "hidden_size", |json| json.count(MAXIMUM_HIDDEN_SIZE))?;
         self.names = graph_names(&decoder)?;
+        self.rotary_cache_offset = rotary_cache_offset(&decoder)?;
         Ok(())
     }
 
@@ -393,6 +397,31 @@ fn graph_names(decoder: &Json<'_>) -> Result<GraphNames> {
         set_layer(&outputs, "present_value_names", &mut names.present_value)?;
     }
     Ok(names)
+}
+
+/// The option by which execution providers learn where the second rotation table of a cache begins. Each provider spells
+/// it in its own way; 0 turns it off.
+fn rotary_cache_offset(decoder: &Json<'_>) -> Result<Option<usize>> {
+    const SPELLINGS: [&str; 3] = [
+        "multi_rotary_cache_concat_offset",
+        "nv_multi_rotary_cache_concat_offset",
+        "multiRotaryCacheConcatOffset",
+    ];
+    let mut found = None;
+    let options = optional(decoder, "session_options", |options| options.get("provider_options"))?.flatten();
+    for provider in options.iter().flat_map(Json::elements) {
+        for options in provider.members() {
+            for json in SPELLINGS.iter().filter_map(|name| options.get(name).transpose()) {
+                let json = json?;
+                let offset = json.integer_or_text(0..=i64::from(MAXIMUM_POSITIONS))?;
+                let offset = usize::try_from(offset).ok().filter(|offset| *offset > 0);
+                if offset.is_some() && found.replace(offset).is_some_and(|other| other != offset) {
+                    return Err(json.error("another rotary cache offset is given elsewhere"));
+                }
+            }
+        }
+    }
+    Ok(found.flatten())
 }
 
 fn sampling_defaults(json: &Json<'_>, file: &ConfigFile) -> Result<SamplingDefaults> {

@@ -101,6 +101,15 @@ impl<'a> Json<'a> {
         })
     }
 
+    /// The integer, or the one that a string spells, which must lie in `range`.
+    pub(crate) fn integer_or_text(&self, range: RangeInclusive<i64>) -> Result<i64> {
+        let Value::String(text) = self.value else { return self.integer(range) };
+        let value = text.trim().parse().ok().filter(|value| range.contains(value));
+        value.ok_or_else(|| {
+            self.error(format!("{text:?} is not a whole number from {} to {}", range.start(), range.end()))
+        })
+    }
+
     /// The integer, which must lie between 1 and `maximum`.
     pub(crate) fn count(&self, maximum: u32) -> Result<usize> {
         let value = self.integer(1..=i64::from(maximum))?;
@@ -130,6 +139,20 @@ impl<'a> Json<'a> {
             item.token_id()
         });
         Ok(ids.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// The elements of a list; none of another value.
+    pub(crate) fn elements(&self) -> Vec<Json<'a>> {
+        let list = self.value.as_array().into_iter().flatten().enumerate();
+        list.map(|(index, value)| Json { file: self.file, path: format!("{}[{index}]", self.path), value })
+            .collect()
+    }
+
+    /// The values of an object that are objects themselves; none of another value.
+    pub(crate) fn members(&self) -> Vec<Json<'a>> {
+        let entries = self.value.as_object().into_iter().flatten();
+        let objects = entries.filter(|(_, value)| value.is_object());
+        objects.map(|(key, value)| self.child(key, value)).collect()
     }
 
     /// Whether it is an empty list or object.

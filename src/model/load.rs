@@ -16,7 +16,7 @@ use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
 use crate::session::{Session, SessionOptions};
 use crate::text::Text;
 
-/// Context of a directory whose configuration does not tell.
+/// Context where neither the configuration nor a rotation table tells.
 const UNSTATED_CONTEXT: usize = 4096;
 
 /// How [`Model::load`] loads.
@@ -256,7 +256,10 @@ impl Parts {
         let overrides =
             DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links };
         let directory = ModelDirectory::open(path, &overrides)?;
-        let stated = directory.config().context_length.unwrap_or(UNSTATED_CONTEXT);
+        let files = directory.open_graph(options.load)?;
+        let (program, operators) =
+            read_program(&directory, &files).map_err(|error| error.with_file(directory.graph_path()))?;
+        let stated = directory.config().context_length.or(program.positions).unwrap_or(UNSTATED_CONTEXT);
         let context_length = match options.context_length {
             Some(0) => {
                 return Err(
@@ -266,9 +269,6 @@ impl Parts {
             Some(wanted) => wanted.min(stated),
             None => stated,
         };
-        let files = directory.open_graph(options.load)?;
-        let (program, operators) = read_program(&directory, &files, stated)
-            .map_err(|error| error.with_file(directory.graph_path()))?;
         let graph_bytes = files.as_bytes().len() as u64;
         Ok(Self { directory, program, context_length, operators, graph_bytes })
     }
@@ -302,11 +302,15 @@ impl Parts {
 fn read_program(
     directory: &ModelDirectory,
     files: &GraphFiles,
-    context_length: usize,
 ) -> Result<(Program, BTreeMap<String, usize>)> {
     let model = files.parse()?;
-    let names = directory.config().names.clone();
-    let mut program = graph::lower(&model, files, &ProgramOptions { names, context_length })?;
+    let config = directory.config();
+    let options = ProgramOptions {
+        names: config.names.clone(),
+        context_length: config.context_length,
+        rotary_cache_offset: config.rotary_cache_offset,
+    };
+    let mut program = graph::lower(&model, files, &options)?;
     graph::passes::run(&mut program);
     let mut operators = BTreeMap::new();
     for node in &model.graph.nodes {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::control::{Call, Evaluation};
+use crate::graph::control::Call;
 use crate::graph::lower::{Lowering, optional_input};
 use crate::graph::{Attention, LayerShape, Operand, Operation};
 use crate::onnx::Node;
@@ -189,18 +189,12 @@ fn check_cache<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()
 }
 
 /// Inputs 5 and 6 must be the sequence's length less one, and its length.
-fn check_lengths<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+fn check_lengths<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     let (lengths, total) = (lowering.input_name(node, 5)?, lowering.input_name(node, 6)?);
-    for call in [
-        Call { past: 0, new: 1 },
-        Call { past: 0, new: 5 },
-        Call { past: 7, new: 1 },
-        Call { past: 6, new: 3 },
-    ] {
-        let mut evaluation = Evaluation::new(lowering.view, call);
+    for call in [Call::of(0, 1), Call::of(0, 5), Call::of(7, 1), Call::of(6, 3)] {
         let expected = i64::try_from(call.total()).unwrap_or(i64::MAX);
         for (index, name, expected) in [(5, lengths, expected - 1), (6, total, expected)] {
-            if evaluation.value(name)?.elements != [expected] {
+            if lowering.control.value(call, name)?.elements != [expected] {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!("input {index} ({name}) is not computed from the length of the sequence"),

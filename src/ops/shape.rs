@@ -6,7 +6,7 @@
 use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::control::{Call, Evaluation};
+use crate::graph::control::Call;
 use crate::graph::lower::{Lowering, Rows};
 use crate::onnx::Node;
 
@@ -74,7 +74,7 @@ pub(crate) fn reshape<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -
     let width = rows.operand.width;
     let shape_name = lowering.input_name(node, 1)?;
     // Two calls of different length tell the token axis from the others.
-    let shape = |new| Evaluation::new(lowering.view, Call { past: 0, new }).value(shape_name);
+    let mut shape = |new| lowering.control.value(Call::of(0, new), shape_name);
     let (three, five) = (shape(3)?, shape(5)?);
     let last = three.elements.last().copied().unwrap_or(0);
     let constant_tail = three.elements.len() == five.elements.len() && five.elements.last() == Some(&last);

@@ -205,7 +205,7 @@ impl Engine for CpuEngine {
             let Layout { rows, tokens, groups, .. } = &mut layout;
             let rows = std::mem::take(rows);
             self.team.enter(|scope| {
-                Pass::new(&self.plan, self.table, scope, &mut arena, rows, &caches).run(
+                Pass::new(&self.plan, self.table, scope, &mut arena, rows, &caches)?.run(
                     tokens,
                     &mut caches,
                     groups,

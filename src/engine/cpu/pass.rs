@@ -10,7 +10,7 @@ use super::cache::CpuCache;
 use super::plan::Plan;
 use super::rows::Row;
 use crate::engine::RunControl;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Operation, Rope, Step, ValueId};
 use crate::kernels::{ActivationLayout, KernelTable, Scope};
 
@@ -28,19 +28,27 @@ struct RotationRows {
 }
 
 impl RotationRows {
-    fn new(rope: &Rope, rows: &[Row], caches: &[&mut CpuCache]) -> Self {
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a position that the table does not cover.
+    fn new(rope: &Rope, rows: &[Row], caches: &[&mut CpuCache]) -> Result<Self> {
         let half = rope.dimensions / 2;
         let (mut cosines, mut sines) =
             (Vec::with_capacity(rows.len() * half), Vec::with_capacity(rows.len() * half));
         for row in rows {
             let chosen = caches[row.sequence].rope_variant.min(rope.variants.len() - 1);
             let variant = &rope.variants[chosen];
-            let first = (row.position + variant.row_offset) * half;
+            let table_row = row.position + variant.row_offset;
+            if table_row >= variant.rows {
+                let message = format!("position {} is beyond the rotation table", row.position);
+                return Err(Error::new(ErrorKind::InvalidArgument, message)
+                    .with_hint("prepare the cache for the sequence's whole length"));
+            }
+            let range = table_row * half..(table_row + 1) * half;
             let (cosine, sine) = (variant.cosines.view(), variant.sines.view());
-            cosines.extend((first..first + half).map(|index| cosine.get(index).unwrap_or(0.0)));
-            sines.extend((first..first + half).map(|index| sine.get(index).unwrap_or(0.0)));
+            cosines.extend(range.clone().map_while(|index| cosine.get(index)));
+            sines.extend(range.map_while(|index| sine.get(index)));
         }
-        Self { half, cosines, sines }
+        Ok(Self { half, cosines, sines })
     }
 
     fn row(&self, index: usize) -> (&[f32], &[f32]) {
@@ -67,10 +75,14 @@ impl<'p, 's> Pass<'p, 's> {
         arena: &'p mut Arena,
         rows: Vec<Row>,
         caches: &[&mut CpuCache],
-    ) -> Self {
-        let rotations =
-            plan.program.ropes.iter().map(|rope| RotationRows::new(rope, &rows, caches)).collect();
-        Self { plan, table, scope, arena, rows, rotations }
+    ) -> Result<Self> {
+        let rotations = plan
+            .program
+            .ropes
+            .iter()
+            .map(|rope| RotationRows::new(rope, &rows, caches))
+            .collect::<Result<_>>()?;
+        Ok(Self { plan, table, scope, arena, rows, rotations })
     }
 
     /// Runs all steps. Returns the logits of each head group, `[rows, vocabulary]`.

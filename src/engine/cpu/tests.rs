@@ -16,8 +16,12 @@ fn engine_with(name: &str, options: CpuOptions) -> CpuEngine {
     let files = directory.open_graph(Load::Map).unwrap();
     let model = files.parse().unwrap();
     let context_length = directory.config().context_length.unwrap_or(512);
-    let names = directory.config().names.clone();
-    let mut program = graph::lower(&model, &files, &ProgramOptions { names, context_length }).unwrap();
+    let program_options = ProgramOptions {
+        names: directory.config().names.clone(),
+        context_length: Some(context_length),
+        rotary_cache_offset: directory.config().rotary_cache_offset,
+    };
+    let mut program = graph::lower(&model, &files, &program_options).unwrap();
     graph::passes::run(&mut program);
     CpuEngine::new(program, &CpuOptions { context_length, ..options }).unwrap()
 }
@@ -51,11 +55,12 @@ fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
 }
 
 /// Directories that between them have every step of the engine.
-const DIRECTORIES: [&str; 8] = [
+const DIRECTORIES: [&str; 9] = [
     "models/gemma-2-2b-int4",
     "models/llama-3.2-1b-int8",
     "variants/llama-3-layers",
     "variants/gemma-4-layers",
+    "variants/longrope-in-attention-unstated",
     "variants/mixed-bits",
     "variants/qdq-int4",
     "variants/f16-dense",
@@ -319,4 +324,25 @@ fn a_cancelled_pass_leaves_the_cache_alone() {
         assert_eq!(engine.forward(&mut batch, &control).unwrap_err().kind(), kind);
         assert_eq!(cache.len(), 0);
     }
+}
+
+/// A cache has room for whole blocks of positions, which may be more than the rotation tables cover.
+#[test]
+fn positions_beyond_the_rotation_tables_are_refused() {
+    let engine = engine("variants/llama-3-layers", Accuracy::Default, 1);
+    let rows = engine.context_length();
+    assert_eq!(rows, 216);
+    let mut cache = engine.new_cache();
+    feed(&engine, cache.as_mut(), &tokens(rows), 64);
+    let mut batch = [SequenceInput {
+        cache: cache.as_mut(),
+        tokens: &[5],
+        parents: None,
+        logits: LogitsAt::Last,
+        vocabulary: None,
+    }];
+    let error = engine.forward(&mut batch, &RunControl::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.message().contains("position 216 is beyond the rotation table"), "{error}");
+    assert_eq!(cache.len(), rows);
 }

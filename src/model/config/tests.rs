@@ -65,6 +65,7 @@ fn a_file_of_the_genai_builder() {
         }),
         graph_file: Some("phi.onnx".into()),
         tokenizer_directory: Some("text".into()),
+        rotary_cache_offset: None,
     };
     assert_eq!(config, expected);
 }
@@ -242,4 +243,39 @@ fn sampling_as_the_publisher_means_it() {
         SamplingOptions { temperature: 1.0, top_k: 50, top_p: 0.9, ..greedy }
     );
     assert!(sampling(Some(true), Some(1000.0), Some(1 << 31), Some(1.0)).options().validate().is_ok());
+}
+
+#[test]
+fn the_rotary_cache_offset_of_any_provider() {
+    let parse = |options: &str| {
+        let text = format!(
+            r#"{{"model": {{"decoder": {{"session_options": {{"provider_options": {options}}}}}}}}}"#
+        );
+        ModelConfig::parse(&genai(&text)).map(|config| config.rotary_cache_offset)
+    };
+    for (options, expected) in [
+        (r#"[]"#, None),
+        (r#"[{"cuda": {"enable_cuda_graph": "0"}}]"#, None),
+        (r#"[{"NvTensorRtRtx": {"multi_rotary_cache_concat_offset": "4096"}}]"#, Some(4096)),
+        (r#"[{"NvTensorRtRtx": {"nv_multi_rotary_cache_concat_offset": 8192}}]"#, Some(8192)),
+        (r#"[{"cpu": {}}, {"webgpu": {"multiRotaryCacheConcatOffset": "64"}}]"#, Some(64)),
+        (r#"[{"webgpu": {"multiRotaryCacheConcatOffset": "0"}}]"#, None),
+        (
+            r#"[{"a": {"multiRotaryCacheConcatOffset": "64", "multi_rotary_cache_concat_offset": "64"}}]"#,
+            Some(64),
+        ),
+        // Forms that say nothing of it.
+        (r#"{"webgpu": "x"}"#, None),
+        (r#"["webgpu"]"#, None),
+    ] {
+        assert_eq!(parse(options).unwrap(), expected, "{options}");
+    }
+    for options in [
+        r#"[{"webgpu": {"multiRotaryCacheConcatOffset": "many"}}]"#,
+        r#"[{"webgpu": {"multiRotaryCacheConcatOffset": -1}}]"#,
+        r#"[{"webgpu": {"multiRotaryCacheConcatOffset": "64"}}, {"b": {"multi_rotary_cache_concat_offset": "65"}}]"#,
+    ] {
+        let error = parse(options).unwrap_err();
+        assert!(error.node().is_some_and(|node| node.contains("provider_options[")), "{error}");
+    }
 }

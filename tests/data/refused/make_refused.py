@@ -308,6 +308,29 @@ def rotary_packed_batching():
     return with_attribute("/model/layers.0/attn/q_rotary/RotaryEmbedding", "is_packed_batching", 1, rotary_spec())
 
 
+def rotation_offset():
+    """The configuration says that the second rotation table begins where it does not."""
+    changes = {
+        "longrope": "concat_gqa",
+        "switch": 16,
+        "provider_options": ({"NvTensorRtRtx": {"multi_rotary_cache_concat_offset": "12"}},),
+    }
+    return Model(Spec(**{**vars(SPEC), **changes})), ATTENTION, ["multi_rotary_cache_concat_offset"]
+
+
+def short_rotation_table():
+    """The table for short sequences ends before the length at which the other one takes over."""
+    model = Model(Spec(**{**vars(SPEC), "longrope": "if", "switch": 16}))
+    choice = model.node("/model/rope_caches_subgraph/If")
+    branch = next(attribute.g for attribute in choice.attribute if attribute.name == "else_branch")
+    for node in branch.node:
+        values = numpy_helper.to_array(node.attribute[0].t)[:12]
+        node.attribute[0].t.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+    for output in branch.output:
+        output.type.tensor_type.shape.dim[0].dim_value = 12
+    return model, "cos_cache", ["12 rows"]
+
+
 def norm_axis():
     return with_attribute(NORM, "axis", 1)
 
@@ -414,6 +437,8 @@ REFUSED = {
     "qmoe": qmoe,
     "rotary-scale": rotary_scale,
     "rotary-packed-batching": rotary_packed_batching,
+    "rotation-offset": rotation_offset,
+    "short-rotation-table": short_rotation_table,
     "norm-axis": norm_axis,
     "gather-axis": gather_axis,
     "conditional": conditional,

@@ -59,7 +59,7 @@ class Spec:
     embedding: object = "tied"  # "tied", "tied_transposed", "table_is_head" or a Table
     embedding_scale: float | None = None
     # Norms
-    norm: str = "skip"  # "skip", "skip_bias", "separate", "rms", "layer"
+    norm: str = "skip"  # "skip", "skip_bias", "separate", "rms", "layer", "decomposed", "decomposed_layer"
     sandwich: bool = False  # the four norms of Gemma
     parallel: bool = False  # attention and MLP both read the input norm
     epsilon: float = 1e-5
@@ -72,7 +72,7 @@ class Spec:
     rotary: int | None = None  # rotated elements of a head
     interleaved: bool = False
     second_cache_layers: tuple = ()  # layers that rotate by a table of their own
-    longrope: str | None = None  # "if", "concat", "concat_int32"
+    longrope: str | None = None  # "if", "two_ifs", "concat", "concat_int32", or "concat_gqa": no position_ids
     switch: int = 64
     scale: float | None = None  # the attribute, None where absent
     softcap: float = 0.0
@@ -109,6 +109,9 @@ class Spec:
     names: dict = field(default_factory=dict)  # inputs and outputs that are called otherwise
     symbolic_head: bool = True
     layout: str = "genai"  # "transformers.js"
+    provider_options: tuple = ()  # of the session in genai_config.json
+    # Fields of the spec that differ in the graph that ONNX Runtime's CPU kernels and NumPy evaluate in place of this one
+    reference_as: dict = field(default_factory=dict)
     short: int = 48
     long: int = 200
     # What to change in the graph so that the logits must move: (op, attribute, value)
@@ -173,6 +176,15 @@ class Graph:
         value = np.full(self.spec.factor_shape, value).tolist()
         return self.constant(value, self.kind)
 
+    def float_constant(self, value):
+        """An fp32 number, whatever the type of the graph is."""
+        name = f"/model/constants/FLOAT/{value}"
+        if name not in self.constants:
+            self.constants[name] = True
+            tensor = numpy_helper.from_array(np.float32(value), name)
+            self.nodes.append(helper.make_node("Constant", [], [name], name=f"/model/constant_nodes/FLOAT/{value}", value=tensor))
+        return name
+
     def with_constant(self, x, constant):
         return [constant, x] if self.spec.constant_first else [x, constant]
 
@@ -192,6 +204,7 @@ class Decoder:
     def __init__(self, spec):
         self.spec = spec
         self.graph = Graph(spec)
+        self.spelling = 0  # counts the decomposed norms, which are spelled in four ways by turns
         self.residual = None  # the stream before the pending sum
         self.delta = None  # what the next norm adds to it
         self.layer = 0
@@ -236,20 +249,22 @@ class Decoder:
         gain = 1.19
         small = self.rope_rows(spec.switch, np.linspace(1.0, 1.1, half), gain)
         large = self.rope_rows(spec.context, np.linspace(1.05, 4.0, half), gain)
-        if spec.longrope == "if":
+        parts = ("cos", "sin")
+        if spec.longrope in ("if", "two_ifs"):
             base = "/model/rope_caches_subgraph"
             longer = graph.node("Greater", [self.total64, graph.constant(spec.switch)], None, f"{base}/Greater")
-            graph.node(
-                "If",
-                [longer],
-                ["cos_cache", "sin_cache"],
-                f"{base}/If",
-                then_branch=cache_branch("large", *large),
-                else_branch=cache_branch("small", *small),
-            )
+            for chosen in [parts] if spec.longrope == "if" else [parts[:1], parts[1:]]:
+                branches = {
+                    f"{branch}_branch": cache_branch(kind, {part: tables[parts.index(part)] for part in chosen})
+                    for branch, kind, tables in (("then", "large", large), ("else", "small", small))
+                }
+                name = f"{base}/If" if spec.longrope == "if" else f"{base}/{chosen[0]}/If"
+                graph.node("If", [longer], [f"{part}_cache" for part in chosen], name, **branches)
             return
-        for name, first, second in zip(("cos_cache", "sin_cache"), small, large):
-            graph.initializer(name, np.concatenate([first, second]))
+        for part, first, second in zip(parts, small, large):
+            graph.initializer(f"{part}_cache", np.concatenate([first, second]))
+        if spec.longrope == "concat_gqa":
+            return
         base = "/model/pos_ids_reformat"
         kind, code = ("INT32", TensorProto.INT32) if spec.longrope == "concat_int32" else ("INT64", TensorProto.INT64)
         positions = self.positions
@@ -421,6 +436,8 @@ class Decoder:
         weight = self.norm_weight(name, width)
         if widen:
             x = graph.node("Cast", [x], None, f"{name}/root_input/Cast", to=TensorProto.FLOAT)
+        if spec.norm.startswith("decomposed"):
+            return self.decomposed_norm(x, name, weight)
         final = f"{name}/output_0"
         output = f"{name}/output_0/Cast/output_0" if narrow else final
         if spec.norm == "rms":
@@ -444,13 +461,52 @@ class Decoder:
             graph.node("Cast", [output], final, f"{name}/output_0/Cast", to=self.graph.type)
         return final
 
+    def decomposed_norm(self, x, name, weight):
+        """A norm in single operators, in one of four spellings."""
+        graph, spec = self.graph, self.spec
+        spelling, self.spelling = self.spelling % 4, self.spelling + 1
+        count = 0
+
+        def node(op, *inputs, **attributes):
+            nonlocal count
+            count += 1
+            return graph.node(op, list(inputs), None, f"{name}/{op}_{count}", **attributes)
+
+        def mean(y):
+            if spec.opset < 18:
+                return node("ReduceMean", y, axes=[-1], keepdims=1)
+            return node("ReduceMean", y, graph.constant([-1]), keepdims=1)
+
+        in_half = spec.io != "f32"
+        if in_half:
+            x = node("Cast", x, to=TensorProto.FLOAT)
+        number = graph.float_constant
+        if spec.norm == "decomposed_layer":
+            x = node("Sub", x, mean(x))
+        square = node("Pow", x, number(2.0)) if spelling in (0, 1) else node("Mul", x, x)
+        epsilon = number(spec.epsilon)
+        total = node("Add", epsilon, mean(square)) if spelling == 1 else node("Add", mean(square), epsilon)
+        if spelling == 3:
+            x = node("Div", x, node("Sqrt", total))
+        else:
+            root = node("Pow", total, number(0.5)) if spelling == 1 else node("Sqrt", total)
+            inverse = node("Reciprocal", root) if spelling == 2 else node("Div", number(1.0), root)
+            x = node("Mul", inverse, x) if spelling == 0 else node("Mul", x, inverse)
+        if in_half:
+            x = node("Cast", x, to=graph.type)
+        x = node("Mul", weight, x) if spelling == 1 else node("Mul", x, weight)
+        if spec.norm == "decomposed_layer":
+            bias = graph.initializer(f"{tensor_name(name)}.bias", graph.cast(graph.random(spec.hidden, scale=0.2)))
+            x = node("Add", x, bias)
+        return x
+
     def norm(self, name, last=False):
         """Adds the pending sum to the residual stream and normalises it."""
         graph, spec = self.graph, self.spec
         casts = spec.norm_casts
         if self.delta is None:
             return self.plain_norm(self.residual, name, widen=casts == "all", narrow=bool(casts))
-        if spec.norm in ("separate", "rms"):
+        if spec.norm in ("separate", "rms", "decomposed", "decomposed_layer"):
             self.residual = graph.node("Add", [self.residual, self.delta], None, f"{name}/Add")
             self.delta = None
             return self.plain_norm(self.residual, name)
@@ -715,9 +771,9 @@ def value(name, onnx_type, shape):
     return helper.make_tensor_value_info(name, onnx_type, shape)
 
 
-def cache_branch(kind, cos, sin):
+def cache_branch(kind, tables):
     nodes, outputs = [], []
-    for part, values in (("cos", cos), ("sin", sin)):
+    for part, values in tables.items():
         name = f"{part}_cache_{kind}"
         tensor = numpy_helper.from_array(values, name)
         nodes.append(helper.make_node("Constant", [], [name], name=f"/{kind}/{part}_cache/Constant", value=tensor))
@@ -738,6 +794,11 @@ def with_typed_fields(tensor):
 
 def build(spec):
     return Decoder(spec).build()
+
+
+def build_reference(spec):
+    """The graph with the same meaning from which the reference comes."""
+    return build(Spec(**{**vars(spec), **spec.reference_as})) if spec.reference_as else build(spec)
 
 
 def copy_of(model):

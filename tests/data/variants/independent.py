@@ -240,6 +240,11 @@ def take_slice(inputs, attributes):
     return x[tuple(ranges)]
 
 
+def reduce_mean(inputs, attributes):
+    axes = attributes.get("axes") if len(inputs) == 1 else inputs[1]
+    return inputs[0].mean(axis=tuple(axes), keepdims=bool(attributes.get("keepdims", 1)))
+
+
 def constant_node(inputs, attributes):
     ((kind, value),) = attributes.items()
     if kind == "value":
@@ -274,6 +279,8 @@ OPERATORS = {
     "RMSNormalization": simplified_norm,
     "ReduceMax": lambda inputs, attributes: inputs[0].max(keepdims=bool(attributes.get("keepdims", 1))),
     "ReduceSum": lambda inputs, attributes: inputs[0].sum(axis=tuple(inputs[1]), keepdims=bool(attributes.get("keepdims", 1))),
+    "Reciprocal": lambda inputs, _: 1 / inputs[0],
+    "ReduceMean": reduce_mean,
     "Relu": lambda inputs, _: np.maximum(inputs[0], 0),
     "Reshape": reshape,
     "RotaryEmbedding": rotary_embedding,
@@ -284,6 +291,7 @@ OPERATORS = {
     "SkipSimplifiedLayerNormalization": skip_simplified_norm,
     "Slice": take_slice,
     "Split": split,
+    "Sqrt": lambda inputs, _: np.sqrt(inputs[0]),
     "Sub": lambda inputs, _: inputs[0] - inputs[1],
     "Tanh": lambda inputs, _: np.tanh(inputs[0]),
     "Transpose": lambda inputs, attributes: np.transpose(inputs[0], attributes["perm"]),

@@ -52,7 +52,7 @@ def genai_config(spec, model):
     for part in ("key", "value"):
         inputs[f"past_{part}_names"] = named(f"past_key_values.%d.{part}")
     decoder = {
-        "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+        "session_options": {"log_id": "onnxruntime-genai", "provider_options": list(spec.provider_options)},
         "filename": "model.onnx",
         "head_size": spec.head_size,
         "hidden_size": spec.hidden,

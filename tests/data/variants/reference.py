@@ -166,9 +166,7 @@ def changed(model, changes):
 def int8_activations(model, block=32):
     """The same graph with the input of every quantised product rounded to int8, one scale a row and block."""
     model = copy_of(model)
-    for opset in model.opset_import:
-        if opset.domain == "":
-            opset.version = max(opset.version, 18)  # ReduceMax with axes as input
+    version = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     graph = model.graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     producers = {output: node for node in graph.node for output in node.output}
@@ -179,7 +177,7 @@ def int8_activations(model, block=32):
             source = node.input[0]
             if source not in rounded:
                 rounded[source] = f"{source}/int8"
-                nodes += rounding_nodes(source, rounded[source], columns, block, graph)
+                nodes += rounding_nodes(source, rounded[source], columns, block, graph, version)
             node.input[0] = rounded[source]
         nodes.append(node)
     copies = [copy_node(node) for node in nodes]
@@ -209,7 +207,7 @@ def quantised_columns(node, producers, shapes):
     return shapes[weight.input[0]][1 if transposed else 0]
 
 
-def rounding_nodes(source, target, columns, block, graph):
+def rounding_nodes(source, target, columns, block, graph, version):
     padded = -(-columns // block) * block
 
     def constant(name, values):
@@ -227,7 +225,11 @@ def rounding_nodes(source, target, columns, block, graph):
     pads = constant("pads", np.array([0, 0, 0, 0, 0, padded - columns], np.int64))
     x = node("Pad", [source, pads, zero], "padded")
     x = node("Reshape", [x, constant("blocks", np.array([0, 0, -1, block], np.int64))], "blocks")
-    largest = node("ReduceMax", [node("Abs", [x], "abs"), constant("axis", np.array([-1], np.int64))], "max", keepdims=1)
+    largest = [node("Abs", [x], "abs")]
+    if version >= 18:
+        largest = node("ReduceMax", [*largest, constant("axis", np.array([-1], np.int64))], "max", keepdims=1)
+    else:
+        largest = node("ReduceMax", largest, "max", axes=[-1], keepdims=1)
     largest = node("Max", [largest, constant("tiny", np.float32(1e-30))], "floor")
     scale = node("Div", [largest, constant("127", np.float32(127))], "scale")
     x = node("Mul", [node("Round", [node("Div", [x, scale], "ratio")], "integers"), scale], "values")
