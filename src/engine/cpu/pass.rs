@@ -189,21 +189,7 @@ impl<'p, 's> Pass<'p, 's> {
         }
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|index| self.rows[*index].wanted).collect();
         let plan = self.plan;
-        let boundary = plan.last_attention;
-        let made_before = |value: ValueId| {
-            let made = plan.program.steps.iter().position(|step| step.output == value);
-            boundary.is_some_and(|boundary| made.is_some_and(|made| made < boundary))
-        };
-        let after = boundary.map_or(0, |boundary| boundary + 1);
-        let mut crossing: Vec<ValueId> = plan.program.steps[after..]
-            .iter()
-            .flat_map(|step| step.operation.operands())
-            .map(|operand| operand.value)
-            .filter(|value| made_before(*value))
-            .collect();
-        crossing.sort_unstable();
-        crossing.dedup();
-        for &value in &crossing {
+        for &value in &plan.crossing {
             let width = plan.program.widths[value.0];
             let buffer = &mut self.arena.floats[plan.slots[value.0]];
             for (to, from) in wanted.iter().enumerate() {
@@ -212,7 +198,7 @@ impl<'p, 's> Pass<'p, 's> {
         }
         self.rows.retain(|row| row.wanted);
         // What steps before the attention read too has quantised forms with the rows of before.
-        for value in crossing {
+        for &value in &plan.crossing {
             self.quantise_forms(value);
         }
     }

@@ -1,5 +1,7 @@
 //! How a program is run: which form each value is kept in, and which buffer it shares with others.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Accuracy;
 use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
 
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) slot_widths: Vec<usize>,
     /// The last attention step; what follows runs only for the positions whose logits are wanted.
     pub(crate) last_attention: Option<usize>,
+    /// The values that are made before the last attention step and read after it.
+    pub(crate) crossing: Vec<ValueId>,
     /// The step that multiplies by the head; it and what follows run only for the wanted vocabulary.
     pub(crate) head: Option<usize>,
 }
@@ -37,8 +41,9 @@ impl Plan {
             program.steps.iter().rposition(|step| matches!(step.operation, Operation::Attend(_)));
         let head = head_step(&program);
         let forms = forms(&program, accuracy, last_attention, head);
+        let crossing = last_attention.map_or_else(Vec::new, |attention| crossing(&program, attention));
         let (slots, slot_widths) = assign_slots(&program);
-        Self { program, accuracy, forms, slots, slot_widths, last_attention, head }
+        Self { program, accuracy, forms, slots, slot_widths, last_attention, crossing, head }
     }
 
     /// Whether a product reads `operand` in quantised form.
@@ -84,6 +89,10 @@ fn multiplies_integers(accuracy: Accuracy, matrix: &Matrix) -> bool {
 
 /// The product that only pointwise steps separate from the logits.
 fn head_step(program: &Program) -> Option<usize> {
+    let mut readers = vec![0; program.widths.len()];
+    for operand in program.steps.iter().flat_map(|step| step.operation.operands()) {
+        readers[operand.value.0] += 1;
+    }
     let mut wanted = program.logits;
     for (index, step) in program.steps.iter().enumerate().rev() {
         if step.output != wanted {
@@ -92,7 +101,7 @@ fn head_step(program: &Program) -> Option<usize> {
         match &step.operation {
             Operation::Multiply { residual: None, .. } => return Some(index),
             Operation::Activate { input, .. } | Operation::Scale { input, .. }
-                if *input == program.whole(input.value) && readers(program, input.value) == 1 =>
+                if *input == program.whole(input.value) && readers[input.value.0] == 1 =>
             {
                 wanted = input.value;
             }
@@ -102,9 +111,14 @@ fn head_step(program: &Program) -> Option<usize> {
     None
 }
 
-fn readers(program: &Program, value: ValueId) -> usize {
-    let all = program.steps.iter().flat_map(|step| step.operation.operands());
-    all.filter(|operand| operand.value == value).count()
+fn crossing(program: &Program, attention: usize) -> Vec<ValueId> {
+    let mut made_before = vec![false; program.widths.len()];
+    for step in program.steps.iter().take(attention) {
+        made_before[step.output.0] = true;
+    }
+    let after = program.steps.iter().skip(attention + 1).flat_map(|step| step.operation.operands());
+    let crossing = after.map(|operand| operand.value).filter(|value| made_before[value.0]);
+    crossing.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn forms(
@@ -161,13 +175,19 @@ fn assign_slots(program: &Program) -> (Vec<usize>, Vec<usize>) {
     last_read[program.logits.0] = usize::MAX;
     let mut slots = vec![0; program.widths.len()];
     let mut widths: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
+    // Width and number of the buffers that are free.
+    let mut free: BTreeSet<(usize, usize)> = BTreeSet::new();
     for (index, step) in program.steps.iter().enumerate() {
         let width = program.widths[step.output.0];
         // The best fit among the free buffers, so that narrow values do not widen narrow buffers.
-        let best = (0..free.len()).min_by_key(|place| widths[free[*place]].abs_diff(width));
+        let wider = free.range((width, 0)..).next();
+        let narrower = free.range(..(width, 0)).next_back();
+        let best = wider.into_iter().chain(narrower).min_by_key(|(other, _)| other.abs_diff(width)).copied();
         let slot = match best {
-            Some(place) => free.swap_remove(place),
+            Some(buffer) => {
+                free.remove(&buffer);
+                buffer.1
+            }
             None => {
                 widths.push(0);
                 widths.len() - 1
@@ -175,16 +195,9 @@ fn assign_slots(program: &Program) -> (Vec<usize>, Vec<usize>) {
         };
         widths[slot] = widths[slot].max(width);
         slots[step.output.0] = slot;
-        let mut ended: Vec<usize> = step
-            .operation
-            .operands()
-            .iter()
-            .filter(|operand| last_read[operand.value.0] == index)
-            .map(|operand| slots[operand.value.0])
-            .collect();
-        ended.sort_unstable();
-        ended.dedup();
-        free.extend(ended);
+        let operands = step.operation.operands();
+        let ended = operands.iter().filter(|operand| last_read[operand.value.0] == index);
+        free.extend(ended.map(|operand| slots[operand.value.0]).map(|slot| (widths[slot], slot)));
     }
     (slots, widths)
 }
