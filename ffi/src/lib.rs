@@ -1,7 +1,7 @@
 //! The C ABI of edgeslm: the functions of `include/edgeslm.h`, which `cargo xtask header` writes from this crate.
 //!
-//! Every exported function is one call of [`boundary::status`], [`boundary::value`] or [`boundary::free`] around
-//! its body, so that no panic reaches C. What the pointers must satisfy is stated once, in the header's opening
+//! Every exported function is one call of [`boundary::status`] or [`boundary::value`] around its body, or of a `free` in
+//! [`handle`], so that no panic reaches C. What the pointers must satisfy is stated once, in the header's opening
 //! comment (`cbindgen.toml`); below it, a pointer is checked for NULL and otherwise trusted.
 
 #![allow(non_camel_case_types, reason = "the C names of the types")]

@@ -3,6 +3,8 @@
 //! An [`Engine`] is immutable and shared; the state of a conversation lives in a [`KvCache`] that the engine
 //! makes and the session owns. [`Engine::forward`] runs several sequences at once.
 
+#![forbid(unsafe_code)]
+
 pub mod cpu;
 
 use std::any::Any;

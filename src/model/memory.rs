@@ -1,5 +1,7 @@
 //! How much memory a model needs, and how much the machine has left.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashSet;
 
 use serde::Serialize;

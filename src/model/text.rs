@@ -1,5 +1,7 @@
 //! The text side of a model directory.
 
+#![forbid(unsafe_code)]
+
 use serde_json::{Value, json};
 
 use super::{ModelDirectory, PromptTemplates};
