@@ -130,6 +130,20 @@ fn every_graph_of_a_directory_can_be_chosen() {
     );
 }
 
+/// Without a configuration the rotation tables tell how long a sequence may be, also where they are two in one.
+#[test]
+fn a_graph_alone_takes_its_context_from_its_tables() {
+    for (name, switch) in [("llama-3-layers", None), ("longrope-in-attention-unstated", Some(129))] {
+        let alone = tempfile::tempdir().unwrap();
+        for file in ["model.onnx", "model.onnx.data", "tokenizer.json"] {
+            std::fs::copy(data("variants").join(name).join(file), alone.path().join(file)).unwrap();
+        }
+        let model = Model::load(alone.path().join("model.onnx"), &LoadOptions::default()).unwrap();
+        let info = model.info();
+        assert_eq!((info.context_length, info.longrope_switch), (216, switch), "{name}");
+    }
+}
+
 #[test]
 fn forms_outside_the_set_are_refused_by_node() {
     let names = directories("refused");

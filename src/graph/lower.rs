@@ -1,16 +1,26 @@
 //! From ONNX nodes to a [`Program`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GraphFiles, GraphNames};
 use crate::onnx::{self, AttributeValue, Node};
-use crate::ops;
+use crate::ops::{self, Partial};
 
 use super::control::Control;
 use super::program::{LayerShape, Operand, Operation, Program, Rope, Step, ValueId};
 use super::rope::{RotationOptions, Rotations};
 use super::view::GraphView;
+
+/// Operators of quantised graphs in forms that the engine does not read.
+const OTHER_QUANTISATION: [&str; 6] = [
+    "DynamicQuantizeMatMul",
+    "MatMulBnb4",
+    "MatMulIntegerToFloat",
+    "QAttention",
+    "QLinearMatMul",
+    "QuantizeLinear",
+];
 
 /// What lowering needs to know besides the graph.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +60,8 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
     let mut lowering = Lowering {
         view: &view,
         control: Control::new(&view),
-        token_ids: HashSet::from([options.names.input_ids.as_str()]),
         rows: HashMap::new(),
+        partials: HashMap::new(),
         steps: Vec::new(),
         widths: Vec::new(),
         layers: Vec::new(),
@@ -60,6 +70,7 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
             second_table: options.rotary_cache_offset,
         }),
         table_rows: None,
+        has_choice: false,
     };
     for index in execution_order(&view, logits_name)? {
         let Some(node) = model.graph.nodes.get(index) else { continue };
@@ -139,32 +150,35 @@ fn inputs<'a>(node: &Node<'a>) -> Vec<&'a str> {
     names
 }
 
-/// Columns of a value, and the extent of the tensor's last axis, which normalisation works over.
-#[derive(Debug, Clone, Copy)]
+/// Columns of a value, and how the tensor's axes are laid over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rows {
     pub(crate) operand: Operand,
+    /// The extent of the last axis, which normalisation works over.
     pub(crate) group: usize,
+    /// How many entries of the axis before it belong to one token: more than one where a reshape joins tokens and heads.
+    pub(crate) per_token: usize,
 }
 
 /// The state of [`lower`].
 pub(crate) struct Lowering<'v, 'a> {
     pub(crate) view: &'v GraphView<'a>,
     pub(crate) control: Control<'v, 'a>,
-    /// The graph's token ids under every name that they have.
-    token_ids: HashSet<&'a str>,
     rows: HashMap<&'a str, Rows>,
+    partials: HashMap<&'a str, Partial<'a>>,
     steps: Vec<Step>,
     widths: Vec<usize>,
     layers: Vec<LayerShape>,
     rotations: Rotations,
     table_rows: Option<usize>,
+    has_choice: bool,
 }
 
 impl<'v, 'a> Lowering<'v, 'a> {
     fn node(&mut self, node: &'a Node<'a>) -> Result<()> {
-        let depends_on_tokens = inputs(node)
-            .into_iter()
-            .any(|input| self.rows.contains_key(input) || self.token_ids.contains(input));
+        let depends_on_tokens = inputs(node).into_iter().any(|input| {
+            self.rows.contains_key(input) || self.partials.contains_key(input) || self.is_tokens(input)
+        });
         if !depends_on_tokens || node.op_type == "Shape" {
             return Ok(());
         }
@@ -172,14 +186,15 @@ impl<'v, 'a> Lowering<'v, 'a> {
             Some(entry) => (entry.lower)(self, node),
             None => {
                 let domain = if node.domain.is_empty() { "ai.onnx" } else { node.domain };
-                Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("the CPU engine has no operator {domain}::{}", node.op_type),
-                )
-                .with_hint(
+                let message = format!("the CPU engine has no operator {domain}::{}", node.op_type);
+                let hint = if OTHER_QUANTISATION.contains(&node.op_type) {
+                    "it multiplies by MatMulNBits of 4 and 8 bits, by dynamically quantised int8 and by floats: \
+                     choose the variant q4, q4f16 or fp16 of the model"
+                } else {
                     "it runs fused decoder graphs, as the onnxruntime-genai model builder writes them: \
-                         build the model with that tool, or run this one with ONNX Runtime",
-                ))
+                     build the model with that tool"
+                };
+                Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint))
             }
         }
     }
@@ -200,20 +215,34 @@ impl<'v, 'a> Lowering<'v, 'a> {
         self.rows.get(name).copied()
     }
 
+    /// Whether the value called `name` is the token ids, of whatever integer type.
+    pub(crate) fn is_tokens(&self, name: &'a str) -> bool {
+        self.view.origin(name).is_ok_and(|origin| origin == self.view.names.input_ids)
+    }
+
+    /// What the value called `name` is a part of, if it is.
+    pub(crate) fn partial(&self, name: &str) -> Option<Partial<'a>> {
+        self.partials.get(name).copied()
+    }
+
+    /// Says what output `index` of `node` is a part of.
+    pub(crate) fn bind_partial(&mut self, node: &Node<'a>, index: usize, partial: Partial<'a>) {
+        if let Some(name) = node.outputs.get(index).filter(|name| !name.is_empty()) {
+            self.partials.insert(name, partial);
+        }
+    }
+
+    /// The operation that makes `operand`, if that is a whole value.
+    pub(crate) fn made_by(&self, operand: Operand) -> Option<&Operation> {
+        let width = *self.widths.get(operand.value.0)?;
+        let is_whole = operand.start == 0 && operand.width == width;
+        self.steps.get(operand.value.0).filter(|_| is_whole).map(|step| &step.operation)
+    }
+
     /// The name of input `index`, which must be there.
     pub(crate) fn input_name(&self, node: &Node<'a>, index: usize) -> Result<&'a str> {
         optional_input(node, index)
             .ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("input {index} is missing")))
-    }
-
-    /// Whether `name` holds the graph's token ids.
-    pub(crate) fn is_token_ids(&self, name: &str) -> bool {
-        self.token_ids.contains(name)
-    }
-
-    /// Notes that the first output of `node` holds the token ids too.
-    pub(crate) fn bind_token_ids(&mut self, node: &Node<'a>) {
-        self.token_ids.extend(node.outputs.first());
     }
 
     /// Appends a step that makes a value of `width` columns.
@@ -228,18 +257,31 @@ impl<'v, 'a> Lowering<'v, 'a> {
     pub(crate) fn bind(&mut self, node: &Node<'a>, index: usize, rows: Rows) {
         if let Some(name) = node.outputs.get(index).filter(|name| !name.is_empty()) {
             self.rows.insert(name, rows);
+            if rows.group == rows.operand.width {
+                self.control.note_rows(name, rows.group);
+            }
         }
     }
 
     /// Gives the first output of `node` all columns of `operand`.
     pub(crate) fn bind_whole(&mut self, node: &Node<'a>, operand: Operand) {
-        self.bind(node, 0, Rows { operand, group: operand.width });
+        self.bind(node, 0, Rows { operand, group: operand.width, per_token: 1 });
     }
 
     /// A new slot for the keys and values of an attention step.
     pub(crate) fn add_layer(&mut self, shape: LayerShape) -> usize {
         self.layers.push(shape);
         self.layers.len() - 1
+    }
+
+    /// Notes that from here on only some tokens' rows may be meant.
+    pub(crate) fn note_choice(&mut self) {
+        self.has_choice = true;
+    }
+
+    /// Whether rows of some tokens were chosen.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.has_choice
     }
 
     /// Notes how many tokens the embedding knows.

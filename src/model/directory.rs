@@ -55,14 +55,14 @@ impl ModelDirectory {
     ///
     /// - a directory of the GenAI builder, with `genai_config.json`;
     /// - a directory for transformers.js, with `config.json` and `onnx/model*.onnx`; of its variants the first that
-    ///   exists of `q4`, `q4f16`, `fp16`, `fp32`;
+    ///   exists of `q4`, `q4f16`, `fp16`, `fp32`, `quantized`, `int8`, `uint8`, `bnb4`, `q2`;
     /// - a directory that holds one of these somewhere below it, at most four levels down;
     /// - an ONNX file in one of these, whatever the override says.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no model, [`ErrorKind::InvalidArgument`] when there are several (the
-    /// hint lists them) or when the override names none, [`ErrorKind::Unsupported`] when there are only variants in
-    /// other forms, and the errors of [`ModelConfig::parse`] and [`ModelRoot::file`].
+    /// hint lists them) or when the override names none, and the errors of [`ModelConfig::parse`] and
+    /// [`ModelRoot::file`].
     pub fn open(path: &Path, overrides: &DirectoryOverrides) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
         if !metadata.is_dir() {

@@ -25,10 +25,11 @@ pub(super) const GENAI_CONFIG: &str = "genai_config.json";
 /// The configuration of the transformers.js layout; some directories of the GenAI builder have it too.
 pub(super) const CONFIG: &str = "config.json";
 
-/// Variants and the ends of their files' names: those that this library reads, best first.
+/// Variants and the ends of their files' names, best first.
 const VARIANTS: [(&str, &str); 4] = [("q4", "_q4"), ("q4f16", "_q4f16"), ("fp16", "_fp16"), ("fp32", "")];
 
-/// Variants in forms that only ONNX Runtime reads, taken only when asked for.
+/// Variants that are taken when they are asked for, or when there is no other. Their graphs decide whether this library
+/// reads them.
 const OTHER_VARIANTS: [(&str, &str); 6] = [
     ("q8", "_quantized"),
     ("quantized", "_quantized"),
@@ -99,17 +100,10 @@ pub(super) fn graph(root: &ModelRoot, configured: Option<&str>, asked: Option<&s
             return Ok(file);
         }
     }
-    for (_, suffix) in VARIANTS {
+    for (_, suffix) in VARIANTS.iter().chain(&OTHER_VARIANTS) {
         if let Some(file) = variant(root, suffix)? {
             return Ok(file);
         }
-    }
-    let found = variants(root);
-    if !found.is_empty() {
-        let text = format!("the directory has only {}", found.join(", "));
-        return Err(Error::new(ErrorKind::Unsupported, text).with_file(root.directory()).with_hint(
-            "get the variant q4, q4f16, fp16 or fp32, or name one of these and use the ORT engine",
-        ));
     }
     Err(match configured {
         Some(configured) => Error::new(ErrorKind::NotFound, format!("there is no file {configured:?}"))

@@ -1,4 +1,4 @@
-//! Pointwise functions: `Sigmoid`, `Tanh`, `Relu`, `Gelu`, and `FastGelu` and `QuickGelu` of `com.microsoft`.
+//! Pointwise functions: `Sigmoid`, `Tanh`, `Relu`, `Gelu`, `Swish`, and the forms of GELU of `com.microsoft`.
 
 use super::Attributes;
 use super::attributes::unsupported_value;
@@ -11,7 +11,7 @@ fn activate<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, activation:
     let input = lowering.input(node, 0)?;
     let operand =
         lowering.push(node, Operation::Activate { input: input.operand, activation }, input.operand.width);
-    lowering.bind(node, 0, Rows { operand, group: input.group });
+    lowering.bind(node, 0, Rows { operand, ..input });
     Ok(())
 }
 
@@ -43,15 +43,23 @@ pub(crate) fn gelu<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> R
 
 /// The tanh form, of the input plus an optional row.
 pub(crate) fn fast_gelu<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    with_bias(lowering, node, Activation::GeluTanh)
+}
+
+/// The exact form, of the input plus a row.
+pub(crate) fn bias_gelu<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    with_bias(lowering, node, Activation::GeluErf)
+}
+
+fn with_bias<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, activation: Activation) -> Result<()> {
     Attributes::new(node).finish()?;
-    let Some(bias) = optional_input(node, 1) else { return activate(lowering, node, Activation::GeluTanh) };
+    let Some(bias) = optional_input(node, 1) else { return activate(lowering, node, activation) };
     let input = lowering.input(node, 0)?;
     let row = super::arithmetic::constant_row(lowering, bias, input)?;
     let width = input.operand.width;
     let sum = lowering.push(node, Operation::AddRow { input: input.operand, row }, width);
-    let operand =
-        lowering.push(node, Operation::Activate { input: sum, activation: Activation::GeluTanh }, width);
-    lowering.bind(node, 0, Rows { operand, group: input.group });
+    let operand = lowering.push(node, Operation::Activate { input: sum, activation }, width);
+    lowering.bind(node, 0, Rows { operand, ..input });
     Ok(())
 }
 
@@ -60,4 +68,13 @@ pub(crate) fn quick_gelu<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>
     let alpha = attributes.float("alpha", 1.702)?;
     attributes.finish()?;
     activate(lowering, node, Activation::QuickGelu(alpha))
+}
+
+/// x · sigmoid(alpha · x).
+pub(crate) fn swish<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    let attributes = Attributes::new(node);
+    let alpha = attributes.float("alpha", 1.0)?;
+    attributes.finish()?;
+    let activation = if alpha == 1.0 { Activation::Silu } else { Activation::QuickGelu(alpha) };
+    activate(lowering, node, activation)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Attributes;
+use super::{Attributes, decomposed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Operation;
 use crate::graph::lower::{Lowering, Rows};
@@ -75,11 +75,14 @@ fn same_width(left: Rows, right: Rows) -> Result<()> {
 
 fn finish<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, operation: Operation, like: Rows) {
     let operand = lowering.push(node, operation, like.operand.width);
-    lowering.bind(node, 0, Rows { operand, group: like.group });
+    lowering.bind(node, 0, Rows { operand, ..like });
 }
 
 pub(crate) fn add<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    if decomposed::add(lowering, node)? {
+        return Ok(());
+    }
     let (input, other) = commuted(lowering, node)?;
     let operation = match other {
         Side::Rows(right) => {
@@ -95,17 +98,34 @@ pub(crate) fn add<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
 
 pub(crate) fn mul<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    if decomposed::mul(lowering, node)? {
+        return Ok(());
+    }
     let (input, other) = commuted(lowering, node)?;
     let operation = match other {
         Side::Rows(right) => {
             same_width(input, right)?;
             Operation::Mul { left: input.operand, right: right.operand }
         }
-        Side::Number(factor) => Operation::Scale { input: input.operand, factor },
+        Side::Number(factor) => {
+            scale(lowering, node, input, factor);
+            return Ok(());
+        }
         Side::Row(row) => Operation::MulRow { input: input.operand, row: fit(row, input)? },
     };
     finish(lowering, node, operation, input);
     Ok(())
+}
+
+/// input · factor, which may undo the scale that made the input.
+fn scale<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, input: Rows, factor: f32) {
+    match lowering.made_by(input.operand) {
+        Some(Operation::Scale { input: original, factor: earlier }) if earlier * factor == 1.0 => {
+            let operand = *original;
+            lowering.bind(node, 0, Rows { operand, ..input });
+        }
+        _ => finish(lowering, node, Operation::Scale { input: input.operand, factor }, input),
+    }
 }
 
 /// The operands of a commutative operation, rows first.
@@ -118,6 +138,9 @@ fn commuted<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<(Rows
 
 pub(crate) fn sub<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    if decomposed::sub(lowering, node)? {
+        return Ok(());
+    }
     let input = lowering.input(node, 0)?;
     let row: Arc<[f32]> = match side(lowering, node, 1)? {
         Side::Rows(_) => {
@@ -136,6 +159,9 @@ pub(crate) fn sub<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
 
 pub(crate) fn div<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    if decomposed::div(lowering, node)? {
+        return Ok(());
+    }
     let input = lowering.input(node, 0)?;
     let operation = match side(lowering, node, 1)? {
         Side::Rows(_) => {
@@ -154,20 +180,38 @@ pub(crate) fn div<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
     Ok(())
 }
 
-/// Squares only, as in the squared ReLU.
+/// Squares and cubes of rows, as in the squared ReLU and GELU, and roots of mean squares.
 pub(crate) fn pow<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
-    let input = lowering.input(node, 0)?;
+    let base = lowering.input_name(node, 0)?;
     let exponent = lowering.view.constant(lowering.input_name(node, 1)?)?;
     let exponent =
         exponent.ok_or_else(|| Error::new(ErrorKind::Unsupported, "an exponent that is not a constant"))?;
-    let two = match exponent.data_type {
-        DataType::Int32 | DataType::Int64 => lowering.view.integers(&exponent)? == [2],
-        _ => *lowering.view.row(&exponent)? == [2.0],
-    };
-    if !two {
-        return Err(Error::new(ErrorKind::Unsupported, "an exponent other than 2"));
+    if exponent.element_count() != Some(1) {
+        return Err(Error::new(ErrorKind::Unsupported, "exponents of several columns"));
     }
-    finish(lowering, node, Operation::Mul { left: input.operand, right: input.operand }, input);
+    let exponent = match exponent.data_type {
+        DataType::Int32 | DataType::Int64 => {
+            lowering.view.integers(&exponent)?.first().map(|power| *power as f32)
+        }
+        _ => lowering.view.row(&exponent)?.first().copied(),
+    };
+    let exponent = exponent.unwrap_or(f32::NAN);
+    if exponent == 2.0 && decomposed::square(lowering, node, base)?
+        || decomposed::root(lowering, node, base, exponent)
+    {
+        return Ok(());
+    }
+    let input = lowering.input(node, 0)?;
+    let (x, width) = (input.operand, input.operand.width);
+    let operation = match exponent {
+        2.0 => Operation::Mul { left: x, right: x },
+        3.0 => {
+            let square = lowering.push(node, Operation::Mul { left: x, right: x }, width);
+            Operation::Mul { left: x, right: square }
+        }
+        other => return Err(Error::new(ErrorKind::Unsupported, format!("an exponent of {other}"))),
+    };
+    finish(lowering, node, operation, input);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `Gather`: the token embedding from a float table, or the choice of the last token before the head.
+//! `Gather`: the token embedding from a float table. The choice of tokens before the head is in `token_choice`.
 
 use super::Attributes;
 use super::attributes::unsupported_value;
@@ -12,33 +12,25 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     let axis = attributes.integer("axis", 0)?;
     attributes.finish()?;
     if lowering.find(lowering.input_name(node, 0)?).is_some() {
-        return last_token(lowering, node, axis);
+        if axis != 1 {
+            return Err(unsupported_value("axis", axis));
+        }
+        let indices = lowering.input_name(node, 1)?;
+        return super::token_choice::gather(lowering, node, indices);
     }
     if axis != 0 {
         return Err(unsupported_value("axis", axis));
     }
-    let matrix = float_table(lowering, node)?;
-    embed(lowering, node, matrix, 1)
+    check_tokens(lowering, node, 1)?;
+    let table = lowering.input_name(node, 0)?;
+    if super::decomposed::gather_codes(lowering, node, table)? {
+        return Ok(());
+    }
+    let matrix = float_table(lowering, table)?;
+    embed(lowering, node, matrix)
 }
 
-/// A head that the exporter pruned to the last position. The engine computes only the positions asked for anyway.
-fn last_token<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, axis: i64) -> Result<()> {
-    if axis != 1 {
-        return Err(unsupported_value("axis", axis));
-    }
-    let rows = lowering.input(node, 0)?;
-    let index = lowering.view.constant(lowering.input_name(node, 1)?)?;
-    let index = index.map(|tensor| lowering.view.integers(&tensor)).transpose()?;
-    // Where rows are split into heads, axis 1 may be that of the heads of all tokens.
-    if index.as_deref() != Some(&[-1]) || rows.group != rows.operand.width {
-        return Err(Error::new(ErrorKind::Unsupported, "a choice of rows other than the last token's"));
-    }
-    lowering.bind(node, 0, rows);
-    Ok(())
-}
-
-fn float_table<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<Matrix> {
-    let name = lowering.input_name(node, 0)?;
+fn float_table<'a>(lowering: &Lowering<'_, 'a>, name: &'a str) -> Result<Matrix> {
     match super::quantized_tensor::matrix(lowering, name, false)? {
         Matrix::Block(BlockWeights { transposed: true, .. }) => {
             Err(Error::new(ErrorKind::Unsupported, format!("the table {name} is quantised column by column")))
@@ -47,20 +39,17 @@ fn float_table<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<Ma
     }
 }
 
-/// The embedding of `input_ids`, input `indices` of `node`, by `table`.
-pub(super) fn embed<'a>(
-    lowering: &mut Lowering<'_, 'a>,
-    node: &'a Node<'a>,
-    matrix: Matrix,
-    indices: usize,
-) -> Result<()> {
-    if !lowering.is_token_ids(lowering.input_name(node, indices)?) {
-        let tokens = &lowering.view.names.input_ids;
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("rows looked up by something other than {tokens}"),
-        ));
+/// Requires input `index` of `node` to be the token ids.
+pub(super) fn check_tokens<'a>(lowering: &Lowering<'_, 'a>, node: &'a Node<'a>, index: usize) -> Result<()> {
+    if lowering.is_tokens(lowering.input_name(node, index)?) {
+        return Ok(());
     }
+    let tokens = &lowering.view.names.input_ids;
+    Err(Error::new(ErrorKind::Unsupported, format!("rows looked up by something other than {tokens}")))
+}
+
+/// The embedding of the token ids by `matrix`.
+pub(super) fn embed<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, matrix: Matrix) -> Result<()> {
     matrix.check()?;
     let width = matrix.columns();
     lowering.note_table(matrix.rows());

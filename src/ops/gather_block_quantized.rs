@@ -19,8 +19,8 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
         return Err(unsupported_value("quantize_axis", quantize_axis));
     }
     let scales = lowering.constant_input(node, 2)?;
-    let data_name = lowering.input_name(node, 0)?;
-    let data = lowering.reshaped_constant(data_name)?;
+    super::gather::check_tokens(lowering, node, 1)?;
+    let data = lowering.constant_input(node, 0)?;
     let [rows, blocks] = scales.dims[..] else {
         return Err(Error::new(ErrorKind::InvalidModel, format!("scales of shape {:?}", scales.dims)));
     };
@@ -61,5 +61,5 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
             middle_default,
         },
     )?;
-    super::gather::embed(lowering, node, Matrix::Block(weights), 1)
+    super::gather::embed(lowering, node, Matrix::Block(weights))
 }

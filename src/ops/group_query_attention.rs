@@ -71,6 +71,9 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     if node.outputs.iter().skip(3).any(|output| !output.is_empty()) {
         return Err(Error::new(ErrorKind::Unsupported, "output 3 (the attention scores)"));
     }
+    if lowering.has_choice() {
+        return Err(Error::new(ErrorKind::Unsupported, "attention after a choice of tokens"));
+    }
     check_cache(lowering, node)?;
     check_lengths(lowering, node)?;
     let Settings { heads, kv_heads, .. } = settings;

@@ -43,7 +43,7 @@ fn norm<'a>(
         .ok_or_else(|| Error::new(ErrorKind::InvalidModel, "the scale is missing"))?;
     let operation = Operation::Norm { input: input.operand, kind, weight, epsilon };
     let operand = lowering.push(node, operation, input.operand.width);
-    Ok(Rows { operand, group: input.group })
+    Ok(Rows { operand, ..input })
 }
 
 /// The attributes of the forms without a residual; returns epsilon.
@@ -96,7 +96,7 @@ fn add_skip<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>, bias: usize
     if let Some(row) = row(lowering, node, bias, width)? {
         sum = lowering.push(node, Operation::AddRow { input: sum, row }, width);
     }
-    let rows = Rows { operand: sum, group: width };
+    let rows = Rows { operand: sum, group: width, per_token: 1 };
     lowering.bind(node, 3, rows);
     Ok((rows, epsilon))
 }

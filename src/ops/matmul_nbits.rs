@@ -10,6 +10,9 @@ use crate::graph::Matrix;
 use crate::graph::lower::{Lowering, optional_input};
 use crate::onnx::{DataType, Node};
 
+/// A block may be as long as a row; shorter rows are padded to one of at most this length.
+const MAXIMUM_BLOCK: usize = 1 << 14;
+
 pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     let attributes = Attributes::new(node);
     let columns = attributes.required_size("K")?;
@@ -24,12 +27,11 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
         8 => 8,
         other => return Err(unsupported_value("bits", other)),
     };
-    if !block_size.is_power_of_two() || !(16..=256).contains(&block_size) {
+    let is_block = block_size >= 16 && block_size.is_power_of_two() || block_size.is_multiple_of(128);
+    if !is_block || block_size > MAXIMUM_BLOCK.max(columns) {
         return Err(unsupported_value("block_size", block_size));
     }
-    if optional_input(node, 4).is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "input 4 (g_idx, a permutation of the columns)"));
-    }
+    check_groups(lowering, node, columns, block_size)?;
     let codes = lowering.constant_input(node, 1)?;
     let scales = lowering.constant_input(node, 2)?;
     let zero_points = optional_input(node, 3).map(|_| lowering.constant_input(node, 3)).transpose()?;
@@ -57,4 +59,22 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     };
     let input = lowering.input(node, 0)?;
     super::matmul::multiply(lowering, node, input, Matrix::Block(weights), bias)
+}
+
+/// Input 4 says which group's scale each column has: it must be that of the column's block.
+fn check_groups<'a>(
+    lowering: &Lowering<'_, 'a>,
+    node: &'a Node<'a>,
+    columns: usize,
+    block_size: usize,
+) -> Result<()> {
+    if optional_input(node, 4).is_none() {
+        return Ok(());
+    }
+    let groups = lowering.view.integers(&*lowering.constant_input(node, 4)?)?;
+    let in_order = groups.iter().enumerate().all(|(column, group)| *group == (column / block_size) as i64);
+    if groups.len() >= columns && in_order {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "input 4 (g_idx) changes the order of the columns"))
 }

@@ -8,6 +8,7 @@
 mod activation;
 mod arithmetic;
 mod attributes;
+mod decomposed;
 mod gather;
 mod gather_block_quantized;
 mod group_query_attention;
@@ -18,6 +19,7 @@ mod quantized_tensor;
 mod rotary_embedding;
 mod shape;
 mod slice;
+mod token_choice;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use crate::graph::lower::Lowering;
 use crate::onnx::Node;
 
 pub(crate) use attributes::Attributes;
+pub(crate) use decomposed::Partial;
 
 /// Appends what a node means to the program.
 pub(crate) type Lower = for<'a> fn(&mut Lowering<'_, 'a>, &'a Node<'a>) -> Result<()>;
@@ -49,31 +52,43 @@ const fn entry(domain: &'static str, op_type: &'static str, lower: Lower) -> Ent
 static TABLE: &[Entry] = &[
     entry(ONNX, "Add", arithmetic::add),
     entry(ONNX, "Cast", shape::cast),
+    entry(ONNX, "DequantizeLinear", decomposed::dequantize_gathered),
     entry(ONNX, "Div", arithmetic::div),
+    entry(ONNX, "DynamicQuantizeLinear", decomposed::dynamic_quantize_linear),
+    entry(ONNX, "Erf", decomposed::erf),
     entry(ONNX, "Gather", gather::lower),
     entry(ONNX, "Gelu", activation::gelu),
     entry(ONNX, "Identity", shape::identity),
     entry(ONNX, "LayerNormalization", layer_normalization::layer),
     entry(ONNX, "MatMul", matmul::lower),
+    entry(ONNX, "MatMulInteger", decomposed::mat_mul_integer),
     entry(ONNX, "Mul", arithmetic::mul),
     entry(ONNX, "Pow", arithmetic::pow),
     entry(ONNX, "RMSNormalization", layer_normalization::simplified),
+    entry(ONNX, "Reciprocal", decomposed::reciprocal),
+    entry(ONNX, "ReduceMean", decomposed::reduce_mean),
     entry(ONNX, "Relu", activation::relu),
     entry(ONNX, "Reshape", shape::reshape),
+    entry(ONNX, "RotaryEmbedding", rotary_embedding::standard),
     entry(ONNX, "Sigmoid", activation::sigmoid),
     entry(ONNX, "SimplifiedLayerNormalization", layer_normalization::simplified),
     entry(ONNX, "Slice", slice::slice),
     entry(ONNX, "Split", slice::split),
+    entry(ONNX, "Sqrt", decomposed::sqrt),
     entry(ONNX, "Squeeze", shape::identity_of_token_axis),
     entry(ONNX, "Sub", arithmetic::sub),
-    entry(ONNX, "Tanh", activation::tanh),
+    entry(ONNX, "Swish", activation::swish),
+    entry(ONNX, "Tanh", decomposed::tanh),
     entry(ONNX, "Unsqueeze", shape::identity_of_token_axis),
+    entry(MICROSOFT, "BiasGelu", activation::bias_gelu),
     entry(MICROSOFT, "FastGelu", activation::fast_gelu),
+    entry(MICROSOFT, "FusedMatMul", matmul::fused),
     entry(MICROSOFT, "GatherBlockQuantized", gather_block_quantized::lower),
+    entry(MICROSOFT, "Gelu", activation::gelu),
     entry(MICROSOFT, "GroupQueryAttention", group_query_attention::lower),
     entry(MICROSOFT, "MatMulNBits", matmul_nbits::lower),
     entry(MICROSOFT, "QuickGelu", activation::quick_gelu),
-    entry(MICROSOFT, "RotaryEmbedding", rotary_embedding::lower),
+    entry(MICROSOFT, "RotaryEmbedding", rotary_embedding::microsoft),
     entry(MICROSOFT, "SimplifiedLayerNormalization", layer_normalization::simplified),
     entry(MICROSOFT, "SkipLayerNormalization", layer_normalization::skip_layer),
     entry(MICROSOFT, "SkipSimplifiedLayerNormalization", layer_normalization::skip_simplified),

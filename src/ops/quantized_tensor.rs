@@ -7,7 +7,7 @@ use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::lower::{Lowering, optional_input};
-use crate::graph::view::GraphView;
+use crate::graph::view::{GraphView, MAXIMUM_CHAIN};
 use crate::graph::{BlockWeights, DenseWeights, FloatKind, FloatWeights, Matrix, ZeroPointWeights};
 use crate::kernels::BlockShape;
 use crate::onnx::{DataType, Node, Tensor};
@@ -60,37 +60,42 @@ pub(super) fn block_weights(view: &GraphView<'_>, source: Source<'_, '_>) -> Res
 /// `MatMul`) and `[rows, columns]` otherwise.
 pub(super) fn matrix<'a>(lowering: &Lowering<'_, 'a>, name: &'a str, transposed: bool) -> Result<Matrix> {
     let view = lowering.view;
-    if let Some(tensor) = view.constant(name)? {
-        let (first, second) = two_dims(&tensor)?;
-        let (rows, columns) = if transposed { (second, first) } else { (first, second) };
-        return Ok(Matrix::Dense(DenseWeights {
-            rows,
-            columns,
-            transposed,
-            elements: view.floats(&tensor)?,
-        }));
-    }
-    let node = view
-        .producer(name)
-        .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("the matrix {name} is not a constant")))?;
-    let in_node = |error: Error| error.with_node(node.label());
-    match (node.domain, node.op_type) {
-        ("", "Transpose") => {
-            let attributes = Attributes::new(node);
-            let permutation = attributes.integers("perm")?;
-            attributes.finish().map_err(in_node)?;
-            if permutation.is_some_and(|permutation| permutation != [1, 0]) {
-                return Err(unsupported_value("perm", format!("{permutation:?}")).with_node(node.label()));
+    let (mut name, mut transposed) = (name, transposed);
+    for _ in 0..MAXIMUM_CHAIN {
+        if let Some(tensor) = view.constant(name)? {
+            let (first, second) = two_dims(&tensor)?;
+            let (rows, columns) = if transposed { (second, first) } else { (first, second) };
+            return Ok(Matrix::Dense(DenseWeights {
+                rows,
+                columns,
+                transposed,
+                elements: view.floats(&tensor)?,
+            }));
+        }
+        let not_constant =
+            || Error::new(ErrorKind::Unsupported, format!("the matrix {name} is not a constant"));
+        let node = view.producer(name).ok_or_else(not_constant)?;
+        let in_node = |error: Error| error.with_node(node.label());
+        match (node.domain, node.op_type) {
+            ("", "Transpose") => {
+                let attributes = Attributes::new(node);
+                let permutation = attributes.integers("perm")?;
+                attributes.finish().map_err(in_node)?;
+                if permutation.is_some_and(|permutation| permutation != [1, 0]) {
+                    return Err(unsupported_value("perm", format!("{permutation:?}")).with_node(node.label()));
+                }
+                transposed = !transposed;
             }
-            matrix(lowering, lowering.input_name(node, 0).map_err(in_node)?, !transposed)
+            ("", "Cast" | "Identity") => {}
+            ("" | "com.microsoft", "DequantizeLinear") => {
+                return dequantize_linear(lowering, node, transposed).map_err(in_node);
+            }
+            _ => return Err(in_node(not_constant())),
         }
-        ("", "Cast" | "Identity") => {
-            matrix(lowering, lowering.input_name(node, 0).map_err(in_node)?, transposed)
-        }
-        ("", "DequantizeLinear") => dequantize_linear(lowering, node, transposed).map_err(in_node),
-        _ => Err(Error::new(ErrorKind::Unsupported, format!("the matrix {name} is not a constant"))
-            .with_node(node.label())),
+        name = lowering.input_name(node, 0).map_err(in_node)?;
     }
+    let message = format!("the matrix {name} is behind a circle, or too many nodes");
+    Err(Error::new(ErrorKind::InvalidModel, message))
 }
 
 fn two_dims(tensor: &Tensor<'_>) -> Result<(usize, usize)> {
@@ -105,7 +110,17 @@ fn two_dims(tensor: &Tensor<'_>) -> Result<(usize, usize)> {
     }
 }
 
-/// `DequantizeLinear` of a constant: per block, per channel or per tensor, of 4 or 8 bits.
+/// The parts of a constant matrix of 4 or 8 bits: with scales per block, per channel or for all.
+pub(super) struct Dequantize<'s, 'a> {
+    pub(super) codes: &'s Tensor<'a>,
+    pub(super) scales: &'s Tensor<'a>,
+    pub(super) zero_points: Option<&'s Tensor<'a>>,
+    /// The axis along which the scales follow one another.
+    pub(super) axis: i64,
+    /// How many elements along that axis share a scale; 0 for one each.
+    pub(super) block_size: usize,
+}
+
 fn dequantize_linear<'a>(
     lowering: &Lowering<'_, 'a>,
     node: &'a Node<'a>,
@@ -119,6 +134,18 @@ fn dequantize_linear<'a>(
     let codes = lowering.constant_input(node, 0)?;
     let scales = lowering.constant_input(node, 1)?;
     let zero_points = optional_input(node, 2).map(|_| lowering.constant_input(node, 2)).transpose()?;
+    let source =
+        Dequantize { codes: &codes, scales: &scales, zero_points: zero_points.as_deref(), axis, block_size };
+    dequantized(lowering.view, &source, transposed)
+}
+
+/// The matrix that `source` holds, stored as for [`matrix`].
+pub(super) fn dequantized(
+    view: &GraphView<'_>,
+    source: &Dequantize<'_, '_>,
+    transposed: bool,
+) -> Result<Matrix> {
+    let Dequantize { codes, scales, zero_points, axis, block_size } = *source;
     let (bits, signed) = match codes.data_type {
         DataType::Uint4 => (4, false),
         DataType::Int4 => (4, true),
@@ -126,7 +153,7 @@ fn dequantize_linear<'a>(
         DataType::Int8 => (8, true),
         other => return Err(Error::new(ErrorKind::Unsupported, format!("codes of {other:?}"))),
     };
-    let (first, second) = two_dims(&codes)?;
+    let (first, second) = two_dims(codes)?;
     let axis = match axis {
         0 | -2 => 0,
         1 | -1 => 1,
@@ -161,15 +188,15 @@ fn dequantize_linear<'a>(
         block_size,
         signed,
         transposed,
-        codes: &codes,
-        scales: &scales,
-        zero_points: zero_points.as_deref(),
+        codes,
+        scales,
+        zero_points,
         middle_default: signed,
     };
     if one_scale {
-        return per_tensor(lowering.view, &source);
+        return per_tensor(view, &source);
     }
-    let weights = block_weights(lowering.view, source)?;
+    let weights = block_weights(view, source)?;
     Ok(Matrix::Block(weights))
 }
 
@@ -178,6 +205,10 @@ fn per_tensor(view: &GraphView<'_>, source: &Source<'_, '_>) -> Result<Matrix> {
     let Source { rows, columns, bits, signed, .. } = *source;
     let scale = view.row(source.scales)?.first().copied().unwrap_or(0.0);
     let zero_point = match source.zero_points {
+        Some(tensor) if tensor.element_count() != Some(1) => {
+            let message = format!("zero points of shape {:?} for one scale", tensor.dims);
+            return Err(Error::new(ErrorKind::InvalidModel, message).with_node(tensor.name));
+        }
         Some(tensor) => {
             let bytes = view.files.resolve(tensor)?;
             let byte = bytes.as_bytes().first().copied().unwrap_or(0);
@@ -216,34 +247,5 @@ impl<'a> Lowering<'_, 'a> {
         self.view.constant(name)?.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("input {index} ({name}) is not a constant"))
         })
-    }
-
-    /// The constant called `name`, also through a `Reshape`, whose new shape it then has.
-    pub(super) fn reshaped_constant(&self, name: &'a str) -> Result<Cow<'a, Tensor<'a>>> {
-        if let Some(tensor) = self.view.constant(name)? {
-            return Ok(tensor);
-        }
-        let not_constant = || Error::new(ErrorKind::Unsupported, format!("{name} is not a constant"));
-        let node =
-            self.view.producer(name).filter(|node| node.op_type == "Reshape").ok_or_else(not_constant)?;
-        let inner = self.constant_input(node, 0)?;
-        let shape = self.view.integers(&*self.constant_input(node, 1)?)?;
-        let total = inner.dims.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim));
-        let known = shape
-            .iter()
-            .filter(|dim| **dim != -1)
-            .try_fold(1_u64, |product, dim| product.checked_mul(u64::try_from(*dim).ok()?));
-        let wrong = || {
-            Error::new(ErrorKind::InvalidModel, format!("shape {shape:?} for {:?}", inner.dims))
-                .with_node(node.label())
-        };
-        let (total, known) = (total.ok_or_else(wrong)?, known.filter(|known| *known > 0).ok_or_else(wrong)?);
-        let dims: Vec<u64> = shape.iter().map(|dim| u64::try_from(*dim).unwrap_or(total / known)).collect();
-        if dims.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim)) != Some(total) {
-            return Err(wrong());
-        }
-        let mut tensor = inner.into_owned();
-        tensor.dims = dims;
-        Ok(Cow::Owned(tensor))
     }
 }

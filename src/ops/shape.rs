@@ -6,40 +6,43 @@
 use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::control::Call;
+use crate::graph::control::{Call, reshaped_dims};
 use crate::graph::lower::{Lowering, Rows};
 use crate::onnx::Node;
 
 pub(crate) fn identity<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
-    if lowering.is_token_ids(lowering.input_name(node, 0)?) {
-        lowering.bind_token_ids(node);
+    pass_on(lowering, node)
+}
+
+/// Gives the output what the input is.
+fn pass_on<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
+    let name = lowering.input_name(node, 0)?;
+    if lowering.is_tokens(name) {
         return Ok(());
+    }
+    if let Some(partial) = lowering.partial(name) {
+        lowering.bind_partial(node, 0, partial);
+        if lowering.find(name).is_none() {
+            return Ok(());
+        }
     }
     let rows = lowering.input(node, 0)?;
     lowering.bind(node, 0, rows);
     Ok(())
 }
 
-/// Between float types; the engine computes in f32 throughout, so nothing is rounded. Token ids between int32 and int64.
+/// Between float types, and of token ids between integer types. The engine computes in f32 throughout, so nothing is rounded.
 pub(crate) fn cast<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     let attributes = Attributes::new(node);
     let to = attributes.integer("to", 0)?;
     attributes.ignore("saturate");
     attributes.finish()?;
-    if lowering.is_token_ids(lowering.input_name(node, 0)?) {
-        if !matches!(to, 6 | 7) {
-            return Err(unsupported_value("to", to));
-        }
-        lowering.bind_token_ids(node);
-        return Ok(());
-    }
-    if !matches!(to, 1 | 10 | 16) {
+    let is_tokens = lowering.is_tokens(lowering.input_name(node, 0)?);
+    if !(if is_tokens { matches!(to, 6 | 7) } else { matches!(to, 1 | 10 | 16) }) {
         return Err(unsupported_value("to", to));
     }
-    let rows = lowering.input(node, 0)?;
-    lowering.bind(node, 0, rows);
-    Ok(())
+    pass_on(lowering, node)
 }
 
 /// `Unsqueeze` and `Squeeze` of the batch or token axis.
@@ -71,34 +74,43 @@ pub(crate) fn reshape<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -
     attributes.only("allowzero", 0)?;
     attributes.finish()?;
     let rows = lowering.input(node, 0)?;
-    let width = rows.operand.width;
     let shape_name = lowering.input_name(node, 1)?;
     // Two calls of different length tell the token axis from the others.
-    let mut shape = |new| lowering.control.value(Call::of(0, new), shape_name);
-    let (three, five) = (shape(3)?, shape(5)?);
-    let last = three.elements.last().copied().unwrap_or(0);
-    let constant_tail = three.elements.len() == five.elements.len() && five.elements.last() == Some(&last);
-    let group = match usize::try_from(last) {
-        Ok(0) => rows.group,
-        Ok(group) if constant_tail => group,
-        _ if last == -1 && constant_tail => inferred_group(&three.elements, width)?,
-        _ => return Err(unsupported_value("shape", format!("{:?}", three.elements))),
+    let mut after = |new| {
+        let shape = lowering.control.value(Call::of(0, new), shape_name)?;
+        Ok::<_, Error>((reshaped_dims(&dims_of(rows, new), &shape.elements)?, shape))
     };
-    if group == 0 || width % group != 0 {
-        return Err(Error::new(
-            ErrorKind::InvalidModel,
-            format!("rows of {width} do not split into groups of {group}"),
-        ));
-    }
-    lowering.bind(node, 0, Rows { operand: rows.operand, group });
+    let ((three, shape), (five, _)) = (after(3)?, after(5)?);
+    let (per_token, group) =
+        rows_in(&three, &five).ok_or_else(|| unsupported_value("shape", format!("{:?}", shape.elements)))?;
+    lowering.bind(node, 0, Rows { operand: rows.operand, group, per_token });
     Ok(())
 }
 
-/// The extent of a last axis of −1: what the other axes leave of a row.
-fn inferred_group(shape: &[i64], width: usize) -> Result<usize> {
-    match shape {
-        [0 | 1, 0, -1] => Ok(width),
-        [0 | 1, 0, heads, -1] if *heads > 0 => Ok(width / usize::try_from(*heads).unwrap_or(1)),
-        _ => Err(unsupported_value("shape", format!("{shape:?}"))),
+/// The extents of `rows` in a call of `new` tokens.
+fn dims_of(rows: Rows, new: usize) -> Vec<usize> {
+    let Rows { operand, group, per_token } = rows;
+    if per_token > 1 {
+        vec![1, new * per_token, group]
+    } else if group == operand.width {
+        vec![1, new, group]
+    } else {
+        vec![1, new, operand.width / group, group]
+    }
+}
+
+/// Entries of the outer axis a token and extent of the last axis, if extents for three and for five tokens have the tokens
+/// outermost: `[1, tokens, columns]`, `[1, tokens, heads, columns]` or `[1, tokens · heads, columns]`.
+fn rows_in(three: &[usize], five: &[usize]) -> Option<(usize, usize)> {
+    let outer = three.iter().position(|extent| *extent != 1)?;
+    let per_token = three[outer] / 3;
+    let same_rest = three.get(outer + 1..)? == five.get(outer + 1..)? && three[..outer] == five[..outer];
+    if !same_rest || three[outer] != 3 * per_token || five[outer] != 5 * per_token {
+        return None;
+    }
+    match three[outer + 1..] {
+        [group] | [_, group] if per_token == 1 => Some((1, group)),
+        [group] => Some((per_token, group)),
+        _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! `Split` and `Slice` of the last axis: parts of rows, without a copy.
+//! `Split` and `Slice` of the last axis: parts of rows, without a copy. `Slice` of tokens is in `token_choice`.
 
 use super::Attributes;
 use super::attributes::unsupported_value;
@@ -59,7 +59,7 @@ pub(crate) fn split<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     let mut start = rows.operand.start;
     for (index, size) in sizes.into_iter().enumerate() {
         let operand = Operand { start, width: size, ..rows.operand };
-        lowering.bind(node, index, Rows { operand, group: size });
+        lowering.bind(node, index, Rows { operand, group: size, ..rows });
         start += size;
     }
     Ok(())
@@ -67,24 +67,30 @@ pub(crate) fn split<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
 
 pub(crate) fn slice<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
     Attributes::new(node).finish()?;
+    let axis = match constant_integers(lowering, node, 3)?.as_deref() {
+        Some([axis]) => *axis,
+        None => 0,
+        Some(_) => return Err(Error::new(ErrorKind::Unsupported, "axes are more than one")),
+    };
+    if constant_integers(lowering, node, 4)?.is_some_and(|steps| steps != [1]) {
+        return Err(unsupported_value("steps", "not 1"));
+    }
+    if axis == 1 {
+        let (starts, ends) = (lowering.input_name(node, 1)?, lowering.input_name(node, 2)?);
+        return super::token_choice::slice(lowering, node, starts, ends);
+    }
     let rows = ungrouped(lowering, node)?;
-    let single = |index, name: &str, default: Option<i64>| match constant_integers(lowering, node, index)?
-        .as_deref()
-    {
+    let single = |index, name: &str| match constant_integers(lowering, node, index)?.as_deref() {
         Some([value]) => Ok(*value),
-        None => default.ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("{name} is missing"))),
+        None => Err(Error::new(ErrorKind::InvalidModel, format!("{name} is missing"))),
         Some(_) => Err(Error::new(ErrorKind::Unsupported, format!("{name} for more than one axis"))),
     };
-    let axis = single(3, "axes", Some(0))?;
     if !is_last(axis) {
         return Err(unsupported_value("axes", axis));
     }
-    if single(4, "steps", Some(1))? != 1 {
-        return Err(unsupported_value("steps", "not 1"));
-    }
     let width = i64::try_from(rows.operand.width).unwrap_or(i64::MAX);
     let clamp = |value: i64| if value < 0 { value.saturating_add(width).max(0) } else { value.min(width) };
-    let (start, end) = (clamp(single(1, "starts", None)?), clamp(single(2, "ends", None)?));
+    let (start, end) = (clamp(single(1, "starts")?), clamp(single(2, "ends")?));
     let size = usize::try_from(end - start).unwrap_or(0);
     if size == 0 {
         return Err(Error::new(ErrorKind::InvalidModel, "an empty slice"));
@@ -94,6 +100,6 @@ pub(crate) fn slice<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
         width: size,
         ..rows.operand
     };
-    lowering.bind(node, 0, Rows { operand, group: size });
+    lowering.bind(node, 0, Rows { operand, group: size, ..rows });
     Ok(())
 }

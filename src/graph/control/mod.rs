@@ -18,7 +18,7 @@ use crate::onnx::{AttributeValue, DataType, Dimension, Node};
 
 use super::view::GraphView;
 
-pub(crate) use self::tensor::{Small, reshaped_dims, squeezed_dims};
+pub(crate) use self::tensor::{Small, clamped, reshaped_dims, squeezed_dims};
 
 /// Deeper than any chain of integer nodes in a decoder graph.
 const MAXIMUM_DEPTH: usize = 200;
@@ -60,18 +60,25 @@ pub(crate) struct Control<'v, 'a> {
     view: &'v GraphView<'a>,
     elements_left: usize,
     known: HashMap<Call, HashMap<String, Rc<Small>>>,
+    /// Columns of the values that are rows, whose shape is [1, new tokens, columns].
+    widths: HashMap<&'a str, usize>,
 }
 
 impl<'v, 'a> Control<'v, 'a> {
     pub(crate) fn new(view: &'v GraphView<'a>) -> Self {
-        Self { view, elements_left: ELEMENT_BUDGET, known: HashMap::new() }
+        Self { view, elements_left: ELEMENT_BUDGET, known: HashMap::new(), widths: HashMap::new() }
+    }
+
+    /// Notes that `name` has one row of `width` columns a token.
+    pub(crate) fn note_rows(&mut self, name: &'a str, width: usize) {
+        self.widths.insert(name, width);
     }
 
     /// The value called `name` in `call`, or an error naming the node that cannot be evaluated.
     pub(crate) fn value(&mut self, call: Call, name: &str) -> Result<Rc<Small>> {
         let known = self.known.remove(&call).unwrap_or_default();
-        let mut evaluation =
-            Evaluation { view: self.view, call, known, elements_left: &mut self.elements_left };
+        let (widths, elements_left) = (&self.widths, &mut self.elements_left);
+        let mut evaluation = Evaluation { view: self.view, call, known, widths, elements_left };
         let value = evaluation.at_depth(name, 0);
         let known = evaluation.known;
         if call.total() <= KEPT_LENGTH {
@@ -97,6 +104,7 @@ struct Evaluation<'e, 'v, 'a> {
     view: &'v GraphView<'a>,
     call: Call,
     known: HashMap<String, Rc<Small>>,
+    widths: &'e HashMap<&'a str, usize>,
     elements_left: &'e mut usize,
 }
 
@@ -160,7 +168,7 @@ impl Evaluation<'_, '_, '_> {
             return Err(not_evaluated());
         }
         if node.op_type == "Shape"
-            && let Some(dims) = node.inputs.first().and_then(|input| self.cache_dims(input))
+            && let Some(dims) = node.inputs.first().and_then(|input| self.float_dims(input))
         {
             return shape(node, &dims);
         }
@@ -171,8 +179,11 @@ impl Evaluation<'_, '_, '_> {
         operate(node, &inputs)
     }
 
-    /// The shape of the cached keys or values called `name`.
-    fn cache_dims(&self, name: &str) -> Option<Vec<i64>> {
+    /// The shape of the rows, the cached keys or the cached values called `name`.
+    fn float_dims(&self, name: &str) -> Option<Vec<i64>> {
+        if let Some(width) = self.widths.get(name) {
+            return Some(vec![1, self.call.new as i64, *width as i64]);
+        }
         let names = self.view.names;
         let is_cache = names.past_key.layer_of(name).is_some() || names.past_value.layer_of(name).is_some();
         let declared = self.view.input(name).filter(|_| is_cache)?.shape.as_deref();

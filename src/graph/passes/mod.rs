@@ -3,6 +3,7 @@
 mod bias;
 mod gate_up;
 mod gated;
+mod norm;
 mod residual;
 mod rotation;
 mod silu;
@@ -19,6 +20,7 @@ type Rewrite = fn(&mut Program);
 /// Every rewrite by the name of its file, in the order in which they run.
 static PASSES: &[(&str, Rewrite)] = &[
     ("unused", unused::run),
+    ("norm", norm::run),
     ("softcap", softcap::run),
     ("silu", silu::run),
     ("bias", bias::run),

@@ -128,6 +128,17 @@ fn the_transformers_layout() {
         assert_eq!(model.path(), directory.path());
         assert_eq!(graph_of(&directory, Ok(model)), "onnx/model_int8.onnx");
     }
+    // Where there is no other, what its graph is decides.
+    for (names, expected) in [
+        (&others[..], others[1]),
+        (&others[..1], others[0]),
+        (&["onnx/model_uint8.onnx"], "onnx/model_uint8.onnx"),
+    ] {
+        let mut files = vec![("config.json", "{}")];
+        files.extend(names.iter().map(|name| (*name, "x")));
+        let directory = directory(&files);
+        assert_eq!(graph_of(&directory, open(directory.path())), expected);
+    }
     // As optimum exports it.
     let flat = directory(&[("config.json", "{}"), ("model.onnx", "x")]);
     assert_eq!(graph_of(&flat, open(flat.path())), "model.onnx");
@@ -220,7 +231,6 @@ fn damage_is_an_error_that_names_its_place() {
             ErrorKind::InvalidModel,
             "model.decoder.filename: the graph's file name is missing",
         ),
-        (only_other.to_vec(), None, ErrorKind::Unsupported, "the directory has only int8"),
         (only_other.to_vec(), Some("q4"), ErrorKind::InvalidArgument, "the directory has int8"),
         (only_other.to_vec(), Some("x.onnx"), ErrorKind::InvalidArgument, "there is no graph \"x.onnx\""),
         (only_other.to_vec(), Some("../x.onnx"), ErrorKind::InvalidModel, "is not a plain path inside"),

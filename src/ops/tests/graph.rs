@@ -91,7 +91,7 @@ impl OneNodeGraph {
         std::fs::write(&path, onnx::write(&model).unwrap()).unwrap();
         let files =
             GraphFiles::open(&path, FileOptions { load: Load::Copy, ..FileOptions::default() }).unwrap();
-        let options = ProgramOptions { names: GraphNames::default(), context_length: 128 };
+        let options = ProgramOptions { context_length: Some(128), ..ProgramOptions::default() };
         lower(&files.parse().unwrap(), &files, &options)
     }
 }

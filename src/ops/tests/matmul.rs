@@ -355,7 +355,7 @@ fn refusals_by_bits() -> Vec<Refusal> {
         ("bits", float("bits", 4.0)),
         ("block_size", int("block_size", 24)),
         ("block_size", int("block_size", 8)),
-        ("block_size", int("block_size", 512)),
+        ("block_size", int("block_size", 48)),
         ("block_size", int("block_size", -16)),
         ("K", int("K", 0)),
         ("N", int("N", -1)),

@@ -237,8 +237,8 @@ pub(super) fn refusals() -> Vec<Refusal> {
     };
     refusals.extend([
         refused("allowzero", reshape(&[0, 0, 4], vec![int("allowzero", 1)])),
-        refused("groups of 3", reshape(&[0, 0, 3], vec![])),
-        refused("groups of 8", reshape(&[0, -1, 8], vec![])),
+        refused("do not fit the shape [0, 0, 3]", reshape(&[0, 0, 3], vec![])),
+        refused("do not fit the shape [0, -1, 8]", reshape(&[0, -1, 8], vec![])),
         refused("shape", reshape(&[0, 4, -1], vec![])),
     ]);
     for op_type in ["Squeeze", "Unsqueeze"] {
@@ -259,7 +259,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         ]);
     }
     refusals.extend([
-        refused("axes", slice_of(x(), [0, 2, 1, 1])),
+        refused("a choice of tokens", slice_of(x(), [0, 2, 1, 1])),
         refused("steps", slice_of(x(), [0, 4, 2, 2])),
         refused("an empty slice", slice_of(x(), [2, 2, 2, 1])),
         refused("an empty slice", slice_of(x(), [3, 1, 2, 1])),

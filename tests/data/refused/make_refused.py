@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import layout
 from decoder import Spec, Table, build
-from weights import Qdq
+from weights import NBits, Qdq
 
 SPEC = Spec(
     "base",
@@ -100,8 +100,8 @@ def weight_prepacked():
 
 
 def g_idx():
-    model = Model()
-    model.set_input(OUTPUT, 4, model.constant("g_idx", np.zeros(32, np.int32)))
+    model = Model(Spec(**{**vars(SPEC), "weights": {"*": NBits(block=16)}}))
+    model.set_input(OUTPUT, 4, model.constant("g_idx", 1 - np.arange(32, dtype=np.int32) // 16))
     return model, OUTPUT, ["g_idx"]
 
 
@@ -145,21 +145,55 @@ def matmul_bnb4():
     return model, "/o_proj/MatMulBnb4", ["MatMulBnb4"]
 
 
-def dynamic_int8():
+def static_int8():
+    """Rows quantised with a scale that the file holds."""
     model = Model()
     old = model.node(OUTPUT)
     weight = model.constant("int8", np.ones((32, 32), np.int8))
-    zero = model.constant("int8_zero", np.int8(0))
-    scale = model.constant("int8_scale", np.float32(0.01))
+    zero, row_zero = model.constant("int8_zero", np.int8(0)), model.constant("row_zero", np.uint8(128))
+    scale, row_scale = model.constant("int8_scale", np.float32(0.01)), model.constant("row_scale", np.float32(0.02))
     nodes = [
-        helper.make_node("DynamicQuantizeLinear", [old.input[0]], ["q", "q_scale", "q_zero"], name="/o_proj/DynamicQuantizeLinear"),
-        helper.make_node("MatMulInteger", ["q", weight, "q_zero", zero], ["product"], name="/o_proj/MatMulInteger"),
+        helper.make_node("QuantizeLinear", [old.input[0], row_scale, row_zero], ["q"], name="/o_proj/QuantizeLinear"),
+        helper.make_node("MatMulInteger", ["q", weight, row_zero, zero], ["product"], name="/o_proj/MatMulInteger"),
         helper.make_node("Cast", ["product"], ["product_f32"], name="/o_proj/Cast", to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["q_scale", scale], ["both_scales"], name="/o_proj/scales"),
-        helper.make_node("Mul", ["product_f32", "both_scales"], list(old.output), name="/o_proj/Mul"),
+        helper.make_node("Mul", ["product_f32", scale], list(old.output), name="/o_proj/Mul"),
     ]
     model.replace(OUTPUT, nodes)
-    return model, "/o_proj/", ["DynamicQuantizeLinear", "MatMulInteger"]
+    return model, "/o_proj/QuantizeLinear", ["q4f16"]
+
+
+def other_root():
+    """A square root of something else than a mean of squares."""
+    model = Model(Spec(**{**vars(SPEC), "norm": "decomposed"}))
+    root = next(node for node in model.graph.node if node.op_type == "Sqrt")
+    power = next(node for node in model.graph.node if node.op_type == "Pow")
+    root.input[0] = power.input[0]
+    return model, root.name, ["mean of squares"]
+
+
+def other_error_function():
+    """An error function that is no part of a GELU."""
+    model = Model(Spec(**{**vars(SPEC), "mlp": "erf_half_last"}))
+    node = next(node for node in model.graph.node if node.op_type == "Erf")
+    scaled = next(other for other in model.graph.node if other.output[0] == node.input[0])
+    node.input[0] = scaled.input[0]
+    return model, node.name, ["error function"]
+
+
+def heads_outermost():
+    """Queries reshaped so that the heads are the outer axis, without being transposed."""
+    model = Model(Spec(**{**vars(SPEC), "packed": False, "qk_norm": "4d"}))
+    name = "/model/layers.0/attn/q_norm/Reshape_1"
+    model.set_input(name, 1, model.constant("heads_outermost", np.array([1, 2, -1, 16], np.int64)))
+    return model, name, ["shape"]
+
+
+def first_token():
+    """The head gets the first position's row."""
+    model = Model(Spec(**{**vars(SPEC), "pruned": True}))
+    name = "/lm_head/prune/Gather"
+    model.set_input(name, 1, model.constant("first", np.int64(0)))
+    return model, name, ["choice of tokens"]
 
 
 def separate():
@@ -421,7 +455,11 @@ REFUSED = {
     "bits-3": lambda: fewer_bits(3),
     "block-24": block_of_24,
     "matmul-bnb4": matmul_bnb4,
-    "dynamic-int8": dynamic_int8,
+    "static-int8": static_int8,
+    "other-root": other_root,
+    "other-error-function": other_error_function,
+    "heads-outermost": heads_outermost,
+    "first-token": first_token,
     "multi-head-attention": multi_head_attention,
     "decomposed-attention": decomposed_attention,
     "quantised-kv": quantised_kv,

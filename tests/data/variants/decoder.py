@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from weights import NBits, pack, quantise, tensor_name, typed_tensor
 
 MICROSOFT = {
+    "BiasGelu",
     "FastGelu",
+    "FusedMatMul",
     "GatherBlockQuantized",
     "GroupQueryAttention",
     "MatMulNBits",
@@ -28,7 +30,7 @@ MICROSOFT = {
 class Table:
     """An embedding table of its own: `type` "float", or the integers of a GatherBlockQuantized."""
 
-    type: str = "float"
+    type: str = "float"  # "uint8", "uint8_8", "typed_int4", "typed_uint4", or "codes": Gather, then DequantizeLinear
     block: int = 32
     zero_points: bool = False
 
@@ -67,7 +69,8 @@ class Spec:
     # Attention
     packed: bool = True
     qkv_bias: bool = False
-    rope: str = "gqa"  # "gqa", "nodes"
+    rope: str = "gqa"  # "gqa", "nodes", or "standard_nodes" of ONNX
+    positions: str = "input"  # "cumsum" over the mask, "range" over the lengths
     rope_layers: tuple | None = None
     rotary: int | None = None  # rotated elements of a head
     interleaved: bool = False
@@ -82,7 +85,7 @@ class Spec:
     smooth_softmax: bool = False
     gqa_position_ids: bool = False
     gqa_inputs: int = 12
-    mask: str = "shape"  # "shape", "keepdims", "reduce_max"
+    mask: str = "shape"  # "shape", "keepdims", "reduce_max", "cache_shape", "concat"
     # MLP
     mlp: object = "silu"  # an activation, or one a layer; "fc_..." has no gate
     fused_gate_up: bool = False
@@ -94,6 +97,7 @@ class Spec:
     head_scale: float | None = None
     head_softcap: float | None = None
     pruned: bool = False
+    logits_to_keep: str | None = None  # the input's name: the head gets that many of the last positions, all for 0
     # File
     opset: int = 22
     ir: int = 10
@@ -103,6 +107,9 @@ class Spec:
     constant_first: bool = False  # Mul(constant, x) and Add(bias, x)
     storage: str = "external"  # "inline", "mixed", "odd", "two_files", "file_per_tensor"
     typed_fields: bool = False
+    token_casts: bool = False  # token ids in int32, passed through Identity
+    hidden_constants: bool = False  # behind Cast, Reshape, Squeeze and Unsqueeze
+    integer_products: bool = True  # of formats that have them; dequantised weights otherwise
     shuffle_nodes: bool = False
     anonymous: bool = False  # nodes without names, values and weights named v0, v1, ...
     spelled_domain: bool = False  # "ai.onnx" in place of ""
@@ -188,14 +195,15 @@ class Graph:
     def with_constant(self, x, constant):
         return [constant, x] if self.spec.constant_first else [x, constant]
 
-    def node(self, op, inputs, outputs, name, **attributes):
+    def node(self, op, inputs, outputs, name, domain=None, **attributes):
         """Adds a node; `outputs` None gives the builder's `<name>/output_0`. Returns the first output."""
         if outputs is None:
             outputs = [f"{name}/output_0"]
         elif isinstance(outputs, str):
             outputs = [outputs]
         attributes = {key: value for key, value in attributes.items() if value is not None}
-        domain = "com.microsoft" if op in MICROSOFT else ""
+        if domain is None:
+            domain = "com.microsoft" if op in MICROSOFT else ""
         self.nodes.append(helper.make_node(op, inputs, outputs, name=name, domain=domain, **attributes))
         return outputs[0]
 
@@ -213,6 +221,31 @@ class Decoder:
 
     def mask(self):
         graph, base = self.graph, "/model/attn_mask_reformat/attn_mask_subgraph"
+        if self.spec.mask == "cache_shape":
+            past = graph.node("Shape", ["past_key_values.0.key"], None, f"{base}/Shape_past", start=2, end=3)
+            new = graph.node("Shape", ["input_ids"], None, f"{base}/Shape_new", start=-1)
+            both = graph.node("Add", [past, new], None, f"{base}/Add")
+            self.total64 = graph.node("Squeeze", [both, graph.constant([0])], None, f"{base}/Squeeze")
+            self.total = graph.node("Cast", [self.total64], None, f"{base}/Cast", to=TensorProto.INT32)
+            last = graph.node("Sub", [both, graph.constant([1])], None, f"{base}/Sub")
+            self.seqlens = graph.node("Cast", [last], None, f"{base}/Sub/Cast", to=TensorProto.INT32)
+            return
+        if self.spec.mask == "concat":
+            # A mask of the exporter's own: ones for the cached positions and for the new ones
+            parts = []
+            for name, source, axis in (("past", "past_key_values.0.value", 2), ("new", "input_ids", 1)):
+                shape = graph.node("Shape", [source], None, f"{base}/{name}/Shape")
+                length = graph.node("Gather", [shape, graph.constant([axis])], None, f"{base}/{name}/Gather", axis=0)
+                extents = graph.node("Concat", [graph.constant([1]), length], None, f"{base}/{name}/Concat", axis=0)
+                one = numpy_helper.from_array(np.ones(1, np.int64))
+                parts.append(graph.node("ConstantOfShape", [extents], None, f"{base}/{name}/ConstantOfShape", value=one))
+            mask = graph.node("Concat", parts, None, f"{base}/Concat", axis=-1)
+            count = graph.node("ReduceSum", [mask, graph.constant([1])], None, f"{base}/ReduceSum", keepdims=0)
+            last = graph.node("Sub", [count, graph.constant([1])], None, f"{base}/Sub")
+            self.seqlens = graph.node("Cast", [last], None, f"{base}/Sub/Cast", to=TensorProto.INT32)
+            self.total64 = graph.node("Squeeze", [count, graph.constant([0])], None, f"{base}/Squeeze")
+            self.total = graph.node("Cast", [self.total64], None, f"{base}/Squeeze/Cast", to=TensorProto.INT32)
+            return
         if self.spec.mask == "reduce_max":
             mask = graph.node("Cast", ["attention_mask"], None, f"{base}/Cast", to=TensorProto.INT32)
             count = graph.node("ReduceSum", [mask, graph.constant([1])], None, f"{base}/ReduceSum", keepdims=0)
@@ -235,7 +268,7 @@ class Decoder:
 
     def rope(self):
         graph, spec = self.graph, self.spec
-        self.positions = "position_ids"
+        self.positions = self.position_ids()
         if spec.longrope is None:
             cos, sin = self.rope_rows(spec.context, 1.0, 1.0)
             graph.initializer("cos_cache", cos)
@@ -279,9 +312,33 @@ class Decoder:
         if kind == "INT32":
             self.positions = graph.node("Cast", [self.positions], None, f"{base}/Cast_output", to=TensorProto.INT64)
 
+    def position_ids(self):
+        """Positions from the input of that name, or from masks and lengths."""
+        graph, base = self.graph, "/model/positions"
+        if self.spec.positions == "input":
+            return "position_ids"
+        past = graph.node("Shape", ["past_key_values.0.key"], None, f"{base}/Shape", start=2, end=3)
+        if self.spec.positions == "cumsum":
+            counts = graph.node("CumSum", ["attention_mask", graph.constant(1)], None, f"{base}/CumSum")
+            places = graph.node("Sub", [counts, graph.constant(1)], None, f"{base}/Sub")
+            ends = graph.constant([2**63 - 1])
+            return graph.node("Slice", [places, past, ends, graph.constant([1])], None, f"{base}/Slice")
+        start = graph.node("Squeeze", [past], None, f"{base}/Squeeze")
+        places = graph.node("Range", [start, self.total64, graph.constant(1)], None, f"{base}/Range")
+        row = graph.node("Unsqueeze", [places, graph.constant([0])], None, f"{base}/Unsqueeze")
+        shape = graph.node("Shape", ["input_ids"], None, f"{base}/Shape_new")
+        return graph.node("Expand", [row, shape], None, f"{base}/Expand")
+
+    def tokens(self):
+        if not self.spec.token_casts:
+            return "input_ids"
+        narrow = self.graph.node("Cast", ["input_ids"], None, "/model/tokens/Cast", to=TensorProto.INT32)
+        return self.graph.node("Identity", [narrow], None, "/model/tokens/Identity")
+
     def embed(self):
         graph, spec = self.graph, self.spec
         base = "/model/embed_tokens"
+        tokens = self.tokens()
         self.head_matrix = graph.matrix(spec.vocabulary, spec.hidden, 3.0)
         self.head_inputs = None
         embedding = spec.embedding
@@ -293,7 +350,7 @@ class Decoder:
             data = graph.node("Reshape", [self.head_inputs[0], shape], None, f"{base}/Reshape")
             x = graph.node(
                 "GatherBlockQuantized",
-                [data, "input_ids", *self.head_inputs[1:]],
+                [data, tokens, *self.head_inputs[1:]],
                 None,
                 f"{base}/GatherBlockQuantized",
                 bits=head.bits,
@@ -305,16 +362,18 @@ class Decoder:
         elif embedding == "tied_transposed":
             self.head_inputs = [graph.initializer("lm_head.MatMul.weight", graph.cast(self.head_matrix.T))]
             table = graph.node("Transpose", self.head_inputs, None, f"{base}/Transpose", perm=[1, 0])
-            x = graph.node("Gather", [table, "input_ids"], None, f"{base}/Gather")
+            x = graph.node("Gather", [table, tokens], None, f"{base}/Gather")
         elif embedding == "table_is_head":
             table = graph.initializer("model.embed_tokens.weight", graph.cast(self.head_matrix))
-            x = graph.node("Gather", [table, "input_ids"], None, f"{base}/Gather", axis=0)
+            x = graph.node("Gather", [table, tokens], None, f"{base}/Gather", axis=0)
             self.head_inputs = [graph.node("Transpose", [table], None, "/lm_head/Transpose", perm=[1, 0])]
         elif embedding.type == "float":
             table = graph.initializer(
                 "model.embed_tokens.weight", graph.cast(graph.random(spec.vocabulary, spec.hidden, scale=0.5))
             )
-            x = graph.node("Gather", [table, "input_ids"], None, f"{base}/Gather")
+            x = graph.node("Gather", [table, tokens], None, f"{base}/Gather")
+        elif embedding.type == "codes":
+            x = self.gathered_codes(tokens, base)
         else:
             x = self.quantised_table(embedding, base)
         if spec.embedding_scale is not None:
@@ -322,6 +381,19 @@ class Decoder:
         if spec.norm_casts == "gemma":
             x = graph.node("Cast", [x], None, f"{base}/Cast", to=TensorProto.FLOAT)
         self.residual = x
+
+    def gathered_codes(self, tokens, base):
+        graph, spec = self.graph, self.spec
+        matrix = graph.random(spec.vocabulary, spec.hidden, scale=0.5)
+        integers, scales, zeros = quantise(matrix.reshape(1, -1), 8, matrix.size, "packed")
+        name = "model.embed_tokens.weight"
+        table = graph.initializer(f"{name}_quantized", integers.reshape(matrix.shape))
+        inputs = [
+            graph.node("Gather", [table, tokens], None, f"{base}/Gather_quant"),
+            graph.initializer(f"{name}_scale", np.float32(scales).reshape(())),
+            graph.initializer(f"{name}_zero_point", zeros.astype(np.uint8).reshape(())),
+        ]
+        return graph.node("DequantizeLinear", inputs, None, f"{base}/Gather_DequantizeLinear")
 
     def quantised_table(self, table, base):
         graph, spec = self.graph, self.spec
@@ -371,6 +443,11 @@ class Decoder:
         if spec.pruned:
             x = graph.node("Gather", [x, graph.constant(-1)], None, "/lm_head/prune/Gather", axis=1)
             x = graph.node("Unsqueeze", [x, graph.constant([1])], None, "/lm_head/prune/Unsqueeze")
+        if spec.logits_to_keep:
+            negative = graph.node("Neg", [spec.logits_to_keep], None, "/lm_head/keep/Neg")
+            starts = graph.node("Unsqueeze", [negative, graph.constant([0])], None, "/lm_head/keep/Unsqueeze")
+            rest = [starts, graph.constant([2**63 - 1]), graph.constant([1]), graph.constant([1])]
+            x = graph.node("Slice", [x, *rest], None, "/lm_head/keep/Slice")
         steps = []
         if spec.head_bias:
             bias = graph.initializer("lm_head.Add.bias", graph.cast(graph.random(spec.vocabulary, scale=0.5)))
@@ -554,7 +631,7 @@ class Decoder:
         if spec.packed:
             packed = self.linear("qkv", x, np.concatenate([q, k, v]), f"{base}/qkv_proj", spec.qkv_bias)
             inputs = [packed, "", ""]
-            if spec.qk_norm or spec.rope == "nodes":
+            if spec.qk_norm or spec.rope != "gqa":
                 inputs = [f"{base}/{part}_split/output_0" for part in "qkv"]
                 graph.node("Split", [packed, graph.constant(widths)], inputs, f"{base}/qkv_proj/Split", axis=-1)
         else:
@@ -565,6 +642,18 @@ class Decoder:
         if spec.qk_norm:
             inputs[0] = self.qk_normed(inputs[0], f"{base}/q_norm", heads)
             inputs[1] = self.qk_normed(inputs[1], f"{base}/k_norm", kv_heads)
+        if spec.rope == "standard_nodes" and rotates:
+            for index, (part, count) in enumerate((("q", heads), ("k", kv_heads))):
+                inputs[index] = graph.node(
+                    "RotaryEmbedding",
+                    [inputs[index], "cos_cache", "sin_cache", self.positions],
+                    None,
+                    f"{base}/{part}_rotary/RotaryEmbedding",
+                    domain="",
+                    interleaved=int(spec.interleaved),
+                    num_heads=count,
+                    rotary_embedding_dim=spec.rotary or 0,
+                )
         if spec.rope == "nodes" and rotates:
             for index, (part, count) in enumerate((("q", heads), ("k", kv_heads))):
                 inputs[index] = graph.node(
@@ -622,6 +711,11 @@ class Decoder:
         if kind == "fast_gelu_bias":
             bias = graph.initializer(f"{tensor_name(name)}.bias", graph.cast(graph.random(self.spec.intermediate, scale=0.3)))
             return graph.node("FastGelu", [x, bias], None, f"{name}/FastGelu")
+        if kind == "bias_gelu":
+            bias = graph.initializer(f"{tensor_name(name)}.bias", graph.cast(graph.random(self.spec.intermediate, scale=0.3)))
+            return graph.node("BiasGelu", [x, bias], None, f"{name}/BiasGelu")
+        if kind.startswith(("erf_", "tanh_")):
+            return self.gelu_nodes(x, name, kind)
         if kind == "relu2":
             x = graph.node("Relu", [x], None, f"{name}/Relu")
             return graph.node("Pow", [x, graph.constant([2], "INT32")], None, f"{name}/pow")
@@ -632,9 +726,37 @@ class Decoder:
             "fast_gelu": ("FastGelu", {}),
             "quick_gelu": ("QuickGelu", {}),
             "quick_gelu_alpha": ("QuickGelu", {"alpha": 1.0}),
+            "microsoft_gelu": ("Gelu", {"domain": "com.microsoft"}),
+            "swish": ("Swish", {}),
+            "swish_alpha": ("Swish", {"alpha": 1.5}),
             "relu": ("Relu", {}),
         }[kind]
         return graph.node(op, [x], None, f"{name}/{op}", **attributes)
+
+    def gelu_nodes(self, x, name, kind):
+        """GELU in single operators; the kind says which, and where the half is."""
+        graph = self.graph
+        count = 0
+
+        def node(op, *inputs):
+            nonlocal count
+            count += 1
+            return graph.node(op, list(inputs), None, f"{name}/{op}_{count}")
+
+        number = graph.io_constant
+        half = number(0.5)
+        if kind.startswith("erf_"):
+            scaled = node("Mul", x, number(2**-0.5)) if kind == "erf_half_sum" else node("Div", x, number(2**0.5))
+            bell = node("Add", node("Erf", scaled), number(1.0))
+        else:
+            cube = node("Pow", x, number(3.0)) if kind == "tanh_half_first" else node("Mul", node("Mul", x, x), x)
+            inner = node("Mul", node("Add", x, node("Mul", cube, number(0.044715))), number((2 / np.pi) ** 0.5))
+            bell = node("Add", number(1.0), node("Tanh", inner))
+        if kind.endswith("_first"):
+            return node("Mul", node("Mul", x, half), bell)
+        if kind.endswith("_sum"):
+            return node("Mul", x, node("Mul", bell, half))
+        return node("Mul", node("Mul", x, bell), half)
 
     def mlp(self, x):
         graph, spec = self.graph, self.spec
@@ -701,6 +823,8 @@ class Decoder:
         inputs.append(value("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]))
         if "position_ids" in used:
             inputs.append(value("position_ids", TensorProto.INT64, ["batch_size", "sequence_length"]))
+        if spec.logits_to_keep:
+            inputs.append(value(spec.logits_to_keep, TensorProto.INT64, []))
         pairs = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
         if spec.kv_order == "keys_first":
             pairs.sort(key=lambda pair: pair[1])
@@ -719,6 +843,8 @@ class Decoder:
         for layer, part in pairs:
             shape = ["batch_size", spec.kv_heads, "total_sequence_length", last]
             outputs.append(value(f"present.{layer}.{part}", kv_type, shape))
+        if spec.hidden_constants:
+            hide_constants(graph)
         nodes = graph.nodes
         if spec.shuffle_nodes:
             nodes = [nodes[index] for index in graph.random_numbers.permutation(len(nodes))]
@@ -739,6 +865,37 @@ class Decoder:
             producer_name="onnxruntime-genai",
             producer_version="0.0.0" if spec.ir < 10 else "0.18.0",
         )
+
+
+def hide_constants(graph):
+    """Stores each float and packed constant in another shape or type, and nodes that give it its own."""
+    stored = list(graph.initializers.values())
+    graph.initializers.clear()
+    nodes, graph.nodes = graph.nodes, []
+    for index, tensor in enumerate(stored):
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        is_float = values.dtype == np.float32
+        if not is_float and values.dtype != np.uint8:
+            graph.add_initializer(tensor)
+            continue
+        source, base = f"{name}_stored", f"/constants/{name}"
+        form = index % 4 if is_float else 1
+        if form == 0:
+            narrow = graph.initializer(source, values.astype(np.float16))
+            graph.node("Cast", [narrow], name, f"{base}/Cast", to=TensorProto.FLOAT)
+        elif form == 1:
+            flat = graph.initializer(source, values.reshape(values.shape[0], -1) if values.ndim > 1 else values)
+            shape = [0, *values.shape[1:-1], -1] if values.ndim > 1 else [-1]
+            graph.node("Reshape", [flat, graph.constant(shape)], name, f"{base}/Reshape")
+        elif form == 2:
+            wide = graph.initializer(source, values[None])
+            graph.node("Squeeze", [wide, graph.constant([0])], name, f"{base}/Squeeze")
+        else:
+            same = graph.initializer(source, values)
+            wide = graph.node("Unsqueeze", [same, graph.constant([0, -1])], None, f"{base}/Unsqueeze")
+            narrow = graph.node("Squeeze", [wide, graph.constant([-1])], None, f"{base}/Squeeze")
+            graph.node("Squeeze", [narrow, graph.constant([0])], name, f"{base}/Squeeze_1")
+    graph.nodes += nodes
 
 
 def canonical_names(spec):

@@ -24,7 +24,11 @@ def logits(path, spec, tokens):
         "input_ids": np.array([tokens]),
         "attention_mask": np.ones((1, length), np.int64),
         "position_ids": np.arange(length)[None],
+        spec.logits_to_keep: np.array(0),
     }
+    for layer in range(spec.layers):
+        for part in ("key", "value"):
+            feeds[f"past_key_values.{layer}.{part}"] = np.zeros((1, spec.kv_heads, 0, spec.head_size))
     values = {"": None}
     values.update({item.name: feeds.get(names.get(item.name, item.name)) for item in model.graph.input})
     values.update({tensor.name: constant(tensor) for tensor in model.graph.initializer})
@@ -52,6 +56,9 @@ def evaluate(node, values, typed):
     inputs = [values[name] for name in node.input]
     if node.op_type == "GatherBlockQuantized":
         attributes["typed"] = node.input[0] in typed
+    if node.op_type == "RotaryEmbedding" and not node.domain:
+        x, cos, sin, positions = inputs
+        inputs = [x, positions, cos, sin]
     results = OPERATORS[node.op_type](inputs, attributes)
     for name, result in zip(node.output, results if isinstance(results, tuple) else (results,)):
         if name:
@@ -233,7 +240,7 @@ def split(inputs, attributes):
 
 
 def take_slice(inputs, attributes):
-    x, starts, ends, axes = inputs
+    x, starts, ends, axes = inputs[:4]
     ranges = [slice(None)] * x.ndim
     for start, end, axis in zip(starts, ends, axes):
         ranges[axis] = slice(start, end)
@@ -243,6 +250,20 @@ def take_slice(inputs, attributes):
 def reduce_mean(inputs, attributes):
     axes = attributes.get("axes") if len(inputs) == 1 else inputs[1]
     return inputs[0].mean(axis=tuple(axes), keepdims=bool(attributes.get("keepdims", 1)))
+
+
+def fused_matmul(inputs, attributes):
+    x, weight = inputs
+    return x @ (weight.T if attributes.get("transB") else weight)
+
+
+def squeeze(inputs, attributes):
+    axes = optional(inputs, 1)
+    return np.squeeze(inputs[0], None if axes is None else tuple(axes))
+
+
+def constant_of_shape(inputs, attributes):
+    return np.full(inputs[0], numpy_helper.to_array(attributes["value"])[0])
 
 
 def constant_node(inputs, attributes):
@@ -258,33 +279,43 @@ def cast(inputs, attributes):
 
 OPERATORS = {
     "Add": lambda inputs, _: inputs[0] + inputs[1],
+    "BiasGelu": lambda inputs, _: gelu([inputs[0] + inputs[1]], {}),
     "Cast": cast,
+    "Concat": lambda inputs, attributes: np.concatenate(inputs, attributes["axis"]),
     "Constant": constant_node,
+    "ConstantOfShape": constant_of_shape,
+    "CumSum": lambda inputs, _: np.cumsum(inputs[0], int(inputs[1])),
     "DequantizeLinear": dequantize_linear,
     "Div": lambda inputs, _: inputs[0] / inputs[1],
+    "Erf": lambda inputs, _: np.vectorize(math.erf)(inputs[0]),
+    "Expand": lambda inputs, _: np.broadcast_to(inputs[0], inputs[1]),
     "FastGelu": fast_gelu,
+    "FusedMatMul": fused_matmul,
     "Gather": lambda inputs, attributes: np.take(inputs[0], inputs[1], axis=attributes.get("axis", 0)),
     "GatherBlockQuantized": gather_block_quantized,
     "Gelu": gelu,
     "Greater": lambda inputs, _: inputs[0] > inputs[1],
     "GreaterOrEqual": lambda inputs, _: inputs[0] >= inputs[1],
     "GroupQueryAttention": group_query_attention,
+    "Identity": lambda inputs, _: inputs[0],
     "If": choose,
     "LayerNormalization": lambda inputs, attributes: layer_norm(*inputs, attributes.get("epsilon", 1e-5)),
     "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
     "MatMulNBits": matmul_nbits,
     "Mul": lambda inputs, _: inputs[0] * inputs[1],
+    "Neg": lambda inputs, _: -inputs[0],
     "Pow": lambda inputs, _: inputs[0] ** inputs[1],
     "QuickGelu": lambda inputs, attributes: inputs[0] / (1 + np.exp(-attributes.get("alpha", 1.702) * inputs[0])),
     "RMSNormalization": simplified_norm,
-    "ReduceMax": lambda inputs, attributes: inputs[0].max(keepdims=bool(attributes.get("keepdims", 1))),
-    "ReduceSum": lambda inputs, attributes: inputs[0].sum(axis=tuple(inputs[1]), keepdims=bool(attributes.get("keepdims", 1))),
+    "Range": lambda inputs, _: np.arange(*(int(value) for value in inputs)),
     "Reciprocal": lambda inputs, _: 1 / inputs[0],
+    "ReduceMax": lambda inputs, attributes: inputs[0].max(keepdims=bool(attributes.get("keepdims", 1))),
     "ReduceMean": reduce_mean,
+    "ReduceSum": lambda inputs, attributes: inputs[0].sum(axis=tuple(inputs[1]), keepdims=bool(attributes.get("keepdims", 1))),
     "Relu": lambda inputs, _: np.maximum(inputs[0], 0),
     "Reshape": reshape,
     "RotaryEmbedding": rotary_embedding,
-    "Shape": lambda inputs, _: np.array(inputs[0].shape),
+    "Shape": lambda inputs, attributes: np.array(inputs[0].shape[attributes.get("start", 0) : attributes.get("end")]),
     "Sigmoid": lambda inputs, _: 1 / (1 + np.exp(-inputs[0])),
     "SimplifiedLayerNormalization": simplified_norm,
     "SkipLayerNormalization": skip_layer_norm,
@@ -292,7 +323,9 @@ OPERATORS = {
     "Slice": take_slice,
     "Split": split,
     "Sqrt": lambda inputs, _: np.sqrt(inputs[0]),
+    "Squeeze": squeeze,
     "Sub": lambda inputs, _: inputs[0] - inputs[1],
+    "Swish": lambda inputs, attributes: inputs[0] / (1 + np.exp(-attributes.get("alpha", 1.0) * inputs[0])),
     "Tanh": lambda inputs, _: np.tanh(inputs[0]),
     "Transpose": lambda inputs, attributes: np.transpose(inputs[0], attributes["perm"]),
     "Unsqueeze": lambda inputs, _: np.expand_dims(inputs[0], tuple(inputs[1])),

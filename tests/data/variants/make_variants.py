@@ -21,7 +21,7 @@ import independent
 import layout
 import reference
 from decoder import Spec, Table, build, build_reference
-from weights import Dense, NBits, Qdq
+from weights import Dense, DynamicInt8, Fused, NBits, Qdq
 
 HERE = Path(__file__).resolve().parent
 FLOAT = Table("float")
@@ -96,6 +96,16 @@ VARIANTS = [
         layers=1,
         seed=9,
     ),
+    Spec(
+        "q4-block512",
+        "4 bits, blocks of 512, which is K, and of 1024, which is more",
+        weights={"*": NBits(block=512), "gate": NBits(block=1024), "o": NBits(block=64), "down": NBits(block=64)},
+        hidden=512,
+        intermediate=64,
+        layers=1,
+        seed=88,
+    ),
+    Spec("q4-g-idx", "g_idx that names each block's own group", weights={"*": NBits(g_idx=True)}, embedding=FLOAT, seed=89),
     Spec("q8-block32", "8 bits, block 32, accuracy_level 4", weights={"*": NBits(8)}, seed=10),
     Spec(
         "q8-block128-zero-points",
@@ -382,6 +392,24 @@ VARIANTS = [
         seed=83,
     ),
     Spec(
+        "lengths-from-cache",
+        "lengths from Shape of a cache with start and end; RotaryEmbedding nodes whose positions are CumSum of the mask and Slice",
+        packed=False,
+        rope="nodes",
+        mask="cache_shape",
+        positions="cumsum",
+        seed=90,
+    ),
+    Spec(
+        "lengths-from-own-mask",
+        "a mask of ConstantOfShape and Concat along the last axis; positions by Range, Unsqueeze and Expand",
+        packed=False,
+        rope="nodes",
+        mask="concat",
+        positions="range",
+        seed=91,
+    ),
+    Spec(
         "windows",
         "local_window_size 20 and 33 on two layers of three",
         layers=3,
@@ -501,12 +529,81 @@ VARIANTS = [
     ),
     Spec("separate-adds", "SimplifiedLayerNormalization and Add in place of the Skip form", norm="separate", epsilon=0.1, seed=48),
     Spec(
+        "decomposed-rms-norm",
+        "RMS norms in single operators, in four spellings by turns: Pow or Mul, epsilon on either side, Div 1, Reciprocal, Div by the root",
+        norm="decomposed",
+        layers=3,
+        epsilon=0.1,
+        seed=84,
+    ),
+    Spec(
+        "decomposed-qk-norm",
+        "the same for norms per head, opset 17: axes as attribute",
+        family="qwen3",
+        norm="decomposed",
+        packed=False,
+        qk_norm="4d",
+        opset=17,
+        ir=8,
+        epsilon=0.1,
+        seed=85,
+    ),
+    Spec(
+        "decomposed-layer-norm",
+        "LayerNorm in single operators, with bias; MLP without gate",
+        family="phi",
+        norm="decomposed_layer",
+        mlp="fc_gelu",
+        mlp_bias=True,
+        epsilon=0.1,
+        seed=86,
+    ),
+    Spec(
+        "f16-tensorrt-rtx",
+        "TensorRT-RTX in fp16: INT4 DequantizeLinear, RMS norms in single operators between Casts, LongRoPE's rows in one cache and its option",
+        family="phi3",
+        io="f16",
+        norm="decomposed",
+        weights={"*": Qdq("int4")},
+        embedding=FLOAT,
+        longrope="concat_gqa",
+        short=60,
+        provider_options=({"NvTensorRtRtx": {"multi_rotary_cache_concat_offset": "64"}},),
+        reference_as=WITH_IF,
+        seed=87,
+    ),
+    Spec(
         "gelu-forms",
         "Gelu none, Gelu without attribute, Gelu tanh, FastGelu, FastGelu with bias",
         layers=5,
         intermediate=64,
         mlp=("gelu", "gelu_default", "gelu_tanh", "fast_gelu", "fast_gelu_bias"),
         seed=49,
+    ),
+    Spec(
+        "microsoft-gelu",
+        "Gelu and BiasGelu of com.microsoft",
+        mlp=("microsoft_gelu", "bias_gelu"),
+        seed=92,
+    ),
+    Spec(
+        "decomposed-gelu",
+        "GELU in single operators, with Erf and with Tanh, the half at each place",
+        layers=5,
+        intermediate=64,
+        mlp=("erf_half_last", "erf_half_first", "erf_half_sum", "tanh_half_first", "tanh_half_last"),
+        seed=93,
+    ),
+    Spec(
+        "opset-24",
+        "Swish with and without alpha, RotaryEmbedding of ONNX, RMSNormalization",
+        mlp=("swish", "swish_alpha"),
+        norm="rms",
+        rope="standard_nodes",
+        rotary=8,
+        opset=24,
+        ir=11,
+        seed=94,
     ),
     Spec(
         "other-activations",
@@ -532,7 +629,14 @@ VARIANTS = [
         seed=52,
     ),
     Spec("pruned-head", "Gather -1 and Unsqueeze before the head: logits [B, 1, V]", pruned=True, seed=53),
+    Spec(
+        "logits-to-keep",
+        "an input num_logits_to_keep, whose negative begins a Slice before the head",
+        logits_to_keep="num_logits_to_keep",
+        seed=95,
+    ),
     # Embeddings
+    Spec("token-casts", "token ids in int32 and passed through Identity", token_casts=True, seed=96),
     Spec(
         "table-int4",
         "GatherBlockQuantized over an INT4 table, default zero point 0, three blocks a row",
@@ -601,6 +705,29 @@ VARIANTS = [
         embedding=Table("uint8"),
         seed=62,
     ),
+    Spec(
+        "qdq-microsoft",
+        "DequantizeLinear of com.microsoft: one scale a row, one scale a tensor",
+        weights={
+            "*": Qdq("int8", block=0, domain="com.microsoft"),
+            "gate": Qdq("uint8", axis=0, block=0, zero_points=True, domain="com.microsoft"),
+            "down": Qdq("int8", axis=0, block=None, domain="com.microsoft"),
+        },
+        embedding=Table("uint8"),
+        seed=97,
+    ),
+    Spec(
+        "dynamic-int8",
+        "ONNX Runtime's dynamic quantisation, transformers.js' onnx/model_quantized.onnx: DynamicQuantizeLinear, MatMulInteger, Cast, Mul by scales; Gather of uint8 codes",
+        weights={"*": DynamicInt8(), "qkv": DynamicInt8("int8"), "up": DynamicInt8("uint8", True), "down": DynamicInt8("int8", True)},
+        embedding=Table("codes"),
+        layout="transformers.js, quantized",
+        storage="inline",
+        o_bias=True,
+        reference_as={"integer_products": False},
+        seed=98,
+    ),
+    Spec("fused-matmul", "FusedMatMul with transB", weights={"*": Fused()}, embedding=FLOAT, hidden=32, heads=2, kv_heads=1, seed=99),
     Spec(
         "dense",
         "unquantised fp32: MatMul [K, N]; Gather on a Transpose of the head",
@@ -691,6 +818,17 @@ VARIANTS = [
         embedding=FLOAT,
         seed=71,
     ),
+    Spec(
+        "hidden-constants",
+        "norm weights, biases, scales, zero points, caches, tables and sinks behind Cast, Reshape with 0 and -1, Squeeze and Unsqueeze",
+        hidden_constants=True,
+        half_values=True,
+        sinks=True,
+        qkv_bias=True,
+        weights={"*": NBits(zero_points="packed", bias=True)},
+        embedding=Table("uint8", zero_points=True),
+        seed=100,
+    ),
     Spec("two-files", "two external data files", storage="two_files", seed=72),
     Spec(
         "file-per-tensor",
@@ -739,10 +877,13 @@ def write(spec):
         layout.write_json(directory / "genai_config.json", layout.genai_config(spec, model))
     else:
         (directory / "onnx").mkdir(parents=True)
-        path = directory / "onnx" / "model_q4.onnx"
-        layout.save(model, path, spec.storage, "model_q4.onnx_data")
-        half = build(Spec(**{**vars(spec), "io": "f16", "half_values": False}))
-        layout.save(half, directory / "onnx" / "model_q4f16.onnx", "two_files", "model_q4f16.onnx_data")
+        if spec.layout == "transformers.js":
+            path = directory / "onnx" / "model_q4.onnx"
+            half = build(Spec(**{**vars(spec), "io": "f16", "half_values": False}))
+            layout.save(half, directory / "onnx" / "model_q4f16.onnx", "two_files", "model_q4f16.onnx_data")
+        else:
+            path = directory / "onnx" / "model_quantized.onnx"
+        layout.save(model, path, spec.storage, f"{path.name}_data")
         layout.write_json(directory / "config.json", layout.huggingface_config(spec))
         layout.write_json(
             directory / "generation_config.json",
@@ -776,7 +917,7 @@ def write(spec):
         "ort_level_4": reference.error(reference.run(level_4, spec), tensors),
         "int8_block_32": reference.error(reference.run(reference.int8_activations(exact), spec), tensors),
     }
-    if spec.layout != "genai":
+    if spec.layout == "transformers.js":
         errors["ort_fp32_q4f16"] = reference.error(
             reference.run(directory / "onnx" / "model_q4f16.onnx", spec, force_fp32=True, optimise=True), tensors
         )

@@ -52,6 +52,7 @@ class Sequence:
             "input_ids": np.array([tokens], np.int64),
             "attention_mask": np.ones((1, after), np.int64),
             "position_ids": np.arange(before, after, dtype=np.int64)[None],
+            self.spec.logits_to_keep: np.array(0, np.int64),
             **self.past,
         }
         results = self.session.run(None, {name: feeds[default] for name, default in self.names.items()})

@@ -72,6 +72,7 @@ class NBits:
     zero_points: str | None = None
     flat: bool = False
     bias: bool = False
+    g_idx: bool = False  # the groups in their order, which changes nothing
     accuracy_level: int | None = 4
 
     def parts(self, graph, matrix, name):
@@ -88,6 +89,10 @@ class NBits:
     def emit(self, graph, x, matrix, name, output=None):
         rows, columns = matrix.shape
         inputs = [x, *self.parts(graph, matrix, tensor_name(name))]
+        if self.g_idx:
+            inputs += [""] * (4 - len(inputs))
+            groups = np.arange(columns, dtype=np.int32) // self.block
+            inputs.append(graph.initializer(f"{tensor_name(name)}.g_idx", groups))
         if self.bias:
             inputs += [""] * (5 - len(inputs))
             inputs.append(graph.initializer(f"{tensor_name(name)}.bias", graph.cast(graph.random(rows, scale=0.3))))
@@ -107,6 +112,48 @@ class Dense:
 
 
 @dataclass
+class Fused:
+    """FusedMatMul with a constant [N, K]."""
+
+    def emit(self, graph, x, matrix, name, output=None):
+        weight = graph.initializer(f"{tensor_name(name)}.weight", graph.cast(matrix))
+        return graph.node("FusedMatMul", [x, weight], output, f"{name}/FusedMatMul", transB=1)
+
+
+@dataclass
+class DynamicInt8:
+    """What onnxruntime.quantization.quantize_dynamic makes of a MatMul."""
+
+    type: str = "uint8"
+    per_channel: bool = False
+
+    def emit(self, graph, x, matrix, name, output=None):
+        onnx_type, _, signed = INT_TYPES[self.type]
+        rows, columns = matrix.shape
+        flat = matrix if self.per_channel else matrix.reshape(1, -1)
+        integers, scales, zeros = quantise(flat, 8, flat.shape[1], None if signed else "packed")
+        offset = 128 if signed else 0
+        integers = integers.reshape(rows, columns).astype(np.int16) - offset
+        zeros = np.zeros_like(scales) if zeros is None else zeros
+        shape = (rows,) if self.per_channel else ()
+        tensor = f"{tensor_name(name)}.weight"
+        weight = graph.typed_initializer(f"{tensor}_quantized", integers.T, onnx_type)
+        scale = graph.initializer(f"{tensor}_scale", scales.astype(np.float32).reshape(shape))
+        zero = graph.typed_initializer(f"{tensor}_zero_point", zeros.reshape(shape), onnx_type)
+        if not graph.spec.integer_products:
+            inputs, axis = [weight, scale, zero], 1 if self.per_channel else None
+            dequantised = graph.node("DequantizeLinear", inputs, None, f"{name}/DequantizeLinear", axis=axis)
+            return graph.node("MatMul", [x, dequantised], output, f"{name}/MatMul")
+        parts = [f"{x}_quantized", f"{x}_scale", f"{x}_zero_point"]
+        if not any(parts[0] in node.output for node in graph.nodes):
+            graph.node("DynamicQuantizeLinear", [x], parts, f"{x}_QuantizeLinear")
+        y = graph.node("MatMulInteger", [parts[0], weight, parts[2], zero], None, f"{name}/MatMul_quant")
+        y = graph.node("Cast", [y], None, f"{name}/MatMul_cast", to=TensorProto.FLOAT)
+        both = graph.node("Mul", [parts[1], scale], None, f"{name}/MatMul_quant_scales_mul")
+        return graph.node("Mul", [y, both], output, f"{name}/MatMul_quant_output_scale_mul")
+
+
+@dataclass
 class Qdq:
     """DequantizeLinear before MatMul.
 
@@ -119,6 +166,7 @@ class Qdq:
     block: int | None = 32
     zero_points: bool = False
     negative_axis: bool = False
+    domain: str | None = None
 
     def emit(self, graph, x, matrix, name, output=None):
         onnx_type, bits, signed = INT_TYPES[self.type]
@@ -155,7 +203,7 @@ class Qdq:
         ]
         if zeros is not None:
             inputs.append(graph.typed_initializer(f"{tensor}.qzeros", zeros, onnx_type))
-        weight = graph.node("DequantizeLinear", inputs, None, f"{name}/DequantizeLinear", **attributes)
+        weight = graph.node("DequantizeLinear", inputs, None, f"{name}/DequantizeLinear", self.domain, **attributes)
         if self.axis == 1:
             weight = graph.node("Transpose", [weight], None, f"{name}/Transpose", perm=[1, 0])
         return graph.node("MatMul", [x, weight], output, f"{name}/MatMul")

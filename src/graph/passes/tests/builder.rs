@@ -105,6 +105,11 @@ impl Builder {
         self.push(Operation::Norm { input, kind: NormKind::Rms, weight, epsilon: 0.5 }, input.width)
     }
 
+    pub(in crate::graph::passes) fn layer_norm(&mut self, input: Operand, weight: &[f32]) -> Operand {
+        let kind = NormKind::Layer { bias: None };
+        self.push(Operation::Norm { input, kind, weight: weight.into(), epsilon: 0.5 }, input.width)
+    }
+
     pub(in crate::graph::passes) fn activate(&mut self, input: Operand, activation: Activation) -> Operand {
         self.push(Operation::Activate { input, activation }, input.width)
     }

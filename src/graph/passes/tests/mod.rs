@@ -18,6 +18,7 @@ static CASES: &[(&str, Cases)] = &[
     ("bias", super::bias::tests::cases),
     ("gate_up", super::gate_up::tests::cases),
     ("gated", super::gated::tests::cases),
+    ("norm", super::norm::tests::cases),
     ("residual", super::residual::tests::cases),
     ("rotation", super::rotation::tests::cases),
     ("silu", super::silu::tests::cases),
