@@ -227,7 +227,7 @@ fn check_labels(labels: &[&str]) -> Result<()> {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 

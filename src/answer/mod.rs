@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod calibration;
 mod classify;
 mod trie;
 
 #[cfg(test)]
 mod tests;
 
+pub use calibration::{Calibration, CalibrationOptions};
 pub use classify::{Classification, ClassifyOptions, LabelScore};
