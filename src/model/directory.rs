@@ -16,10 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 const MAXIMUM_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The most bytes that `tokenizer.json` may have. The largest published ones have 35 million.
-const MAXIMUM_TOKENIZER_BYTES: u64 = 64 << 20;
+pub(crate) const MAXIMUM_TOKENIZER_BYTES: u64 = 64 << 20;
 
 /// The most bytes that each of the other text files may have.
-const MAXIMUM_TEXT_BYTES: u64 = 4 << 20;
+pub(crate) const MAXIMUM_TEXT_BYTES: u64 = 4 << 20;
 
 /// What the caller decides about a directory in place of what is found in it.
 #[derive(Debug, Clone, Default)]

@@ -18,8 +18,10 @@ pub use config::{
     ConfigFile, ConfigFiles, GraphNames, LayerName, ModelConfig, PromptTemplates, SamplingDefaults,
 };
 pub use directory::{DirectoryOverrides, ModelDirectory, TextFiles};
+pub(crate) use directory::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES};
 pub use files::{Load, MappedFile, WeightBytes};
 pub use graph_files::{FileOptions, GraphFiles};
+pub(crate) use json::read_limited;
 pub use layout::Layout;
 pub use load::{LoadOptions, Model, ModelInfo};
 pub use memory::{MemoryEstimate, available_memory};

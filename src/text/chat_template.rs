@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::{Message, Role};
 use super::template::{DateTime, Failure, FailureKind, Template};
-use super::tokenizer::{read_file, read_json_file};
+use super::tokenizer::{read_json_file, read_text_file};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a chat template was found.
@@ -131,7 +131,7 @@ impl ChatTemplate {
     /// [`ErrorKind::Template`] where the template is not valid, and [`ErrorKind::Io`].
     pub fn load(sources: &TemplateSources<'_>, tokens: TemplateTokens) -> Result<Option<Self>> {
         let (kind, origin) = if let Some(path) = sources.jinja_file {
-            let source = String::from_utf8(read_file(path)?).map_err(|error| {
+            let source = String::from_utf8(read_text_file(path)?).map_err(|error| {
                 Error::new(ErrorKind::Template, "the template is not UTF-8")
                     .with_file(path)
                     .with_source(error)

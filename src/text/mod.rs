@@ -97,7 +97,7 @@ impl Text {
         let config = files.tokenizer_config.map(tokenizer::read_json_file).transpose()?;
         let map = files.special_tokens_map.map(tokenizer::read_json_file).transpose()?;
         let config = with_special_tokens(config, map);
-        let json = tokenizer::read_file(files.tokenizer_json)?;
+        let json = tokenizer::read_tokenizer_file(files.tokenizer_json)?;
         let tokenizer = Tokenizer::from_bytes(&json, config.as_ref())
             .map_err(|error| error.with_file(files.tokenizer_json))?;
         drop(json);

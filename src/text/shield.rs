@@ -10,18 +10,25 @@ use crate::{Error, ErrorKind, Result};
 /// again before the text is split into ordinary tokens.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shield {
+    /// In order, and none of them the beginning of another: where the longer one is, the shorter one is too.
     texts: Vec<String>,
-    /// The characters with which the texts begin.
-    starts: Vec<char>,
 }
 
 impl Shield {
     pub(super) fn new(mut texts: Vec<String>) -> Self {
         texts.retain(|text| !text.is_empty());
-        let mut starts: Vec<char> = texts.iter().filter_map(|text| text.chars().next()).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        Self { texts, starts }
+        texts.sort_unstable();
+        // In order, a text comes directly after its beginnings and what else begins with them.
+        texts.dedup_by(|text, before| text.starts_with(before.as_str()));
+        Self { texts }
+    }
+
+    /// Whether `text` begins with one of the texts. It can only be the last that is not after it: what lies between a beginning
+    /// of `text` and `text` itself begins with that beginning too.
+    fn begins(&self, text: &str) -> bool {
+        let after = self.texts.partition_point(|known| known.as_str() <= text);
+        let last = after.checked_sub(1).and_then(|last| self.texts.get(last));
+        last.is_some_and(|known| text.starts_with(known.as_str()))
     }
 
     pub(super) fn texts(&self) -> &[String] {
@@ -34,8 +41,7 @@ impl Shield {
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
             shielded.push(first);
-            if self.starts.contains(&first) && self.texts.iter().any(|known| rest.starts_with(known.as_str()))
-            {
+            if self.begins(rest) {
                 shielded.push(mark);
             }
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
@@ -61,6 +67,22 @@ mod tests {
             Shield::new(vec!["<|end|>".to_owned(), "<a>".to_owned(), "><".to_owned(), String::new()]);
         assert_eq!(shield.apply("x<|end|><a>", '!'), "x<!|end|>!<!a>");
         assert_eq!(shield.apply("<|end <aa> é", '!'), "<|end <aa> é");
+    }
+
+    #[test]
+    fn texts_that_begin_with_others_change_nothing() {
+        let texts = ["<a>", "<a", "<ab", "<a>>", "b", "<b>", "zz"].map(str::to_owned);
+        let shield = Shield::new(texts.to_vec());
+        for text in ["<a>x", "<ax", "<", "<c><b>b", "", "<b", "z", "zzz", "a<a"] {
+            let mut expected = String::new();
+            for (place, character) in text.char_indices() {
+                expected.push(character);
+                if texts.iter().any(|known| text[place..].starts_with(known.as_str())) {
+                    expected.push('!');
+                }
+            }
+            assert_eq!(shield.apply(text, '!'), expected, "{text}");
+        }
     }
 
     #[test]

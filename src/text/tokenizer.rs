@@ -4,6 +4,11 @@
 
 mod decoding;
 mod file;
+mod lists;
+mod normalizing;
+mod post_processing;
+mod sections;
+mod splitting;
 pub(super) mod vocabulary;
 
 #[cfg(test)]
@@ -20,18 +25,22 @@ use tokenizers::{Model as _, ModelWrapper, PreTokenizer as _};
 
 #[cfg(test)]
 pub(super) use self::decoding::byte_of_char;
-use self::file::{Pipeline, TokenizerFile};
+use self::file::{Built, Pipeline, TokenizerFile};
 use self::vocabulary::Vocabulary;
 use super::StreamDecoder;
 use super::shield::{Shield, free_mark};
+use crate::model::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES, read_limited};
 use crate::{Error, ErrorKind, Result};
 
-/// Largest tokenizer file that is read; the largest published ones have about 40 MB.
-const MAX_FILE_BYTES: u64 = 256 << 20;
-
-/// Longest text that is encoded: several times what fits the largest contexts. Encoding needs up to 180 bytes of memory
-/// for each byte of text.
+/// Longest text that is encoded: several times what fits the largest contexts. Encoding needs 200 to 500 bytes of
+/// memory for each byte of text. The limit is lower for a tokenizer that can make texts more than 16 times as long.
 pub const MAX_TEXT_BYTES: usize = 2 << 20;
+
+/// Longest text within the tokenizer.
+const MAX_GROWN_BYTES: usize = 16 * MAX_TEXT_BYTES;
+
+/// Texts of this length must be encoded by any tokenizer.
+const LEAST_TEXT_BYTES: usize = 64 << 10;
 
 /// Whether [`Tokenizer::encode`] adds the tokens with which the model's texts begin (or end).
 ///
@@ -62,6 +71,8 @@ pub struct NamedToken {
 /// A tokenizer is immutable and can be shared between threads.
 pub struct Tokenizer {
     pipeline: Pipeline,
+    /// Longest text that is encoded.
+    longest_text: usize,
     vocabulary: Arc<Vocabulary>,
     bos: Option<NamedToken>,
     eos: Option<NamedToken>,
@@ -86,10 +97,11 @@ impl Tokenizer {
     /// Reads `tokenizer.json` and, where there is one, `tokenizer_config.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Tokenizer`] where a file is damaged, [`ErrorKind::Unsupported`] where it asks for a model or
-    /// decoder that language models do not use, and [`ErrorKind::NotFound`] or [`ErrorKind::Io`].
+    /// [`ErrorKind::Tokenizer`] where a file is damaged, [`ErrorKind::InvalidModel`] where it is too large or no regular file,
+    /// [`ErrorKind::Unsupported`] where it asks for a model or decoder that language models do not use, and
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Io`].
     pub fn load(tokenizer_json: &Path, tokenizer_config: Option<&Path>) -> Result<Self> {
-        let json = read_file(tokenizer_json)?;
+        let json = read_tokenizer_file(tokenizer_json)?;
         let config = tokenizer_config.map(read_json_file).transpose()?;
         Self::from_bytes(&json, config.as_ref()).map_err(|error| error.with_file(tokenizer_json))
     }
@@ -99,7 +111,11 @@ impl Tokenizer {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config: Option<&Value>) -> Result<Self> {
-        let (pipeline, vocabulary) = TokenizerFile::parse(tokenizer_json)?.build()?;
+        let Built { pipeline, vocabulary, growth } = TokenizerFile::parse(tokenizer_json)?.build()?;
+        let longest_text = MAX_TEXT_BYTES.min(MAX_GROWN_BYTES / growth.max(1));
+        if longest_text < LEAST_TEXT_BYTES {
+            return Err(normalizing::grows_too_much(growth));
+        }
         if vocabulary.size() == 0 {
             return Err(tokenizer_error("the vocabulary is empty"));
         }
@@ -113,7 +129,7 @@ impl Tokenizer {
         let special_texts = special_ids.iter().filter_map(|id| vocabulary.text(*id)).map(str::to_owned);
         let shield = Shield::new(special_texts.collect());
         let vocabulary = Arc::new(vocabulary);
-        let tokenizer = Self { pipeline, vocabulary, bos, eos, pad, unk, special_ids, shield };
+        let tokenizer = Self { pipeline, longest_text, vocabulary, bos, eos, pad, unk, special_ids, shield };
         // Shows at load, not at the first prompt, when the post-processor is broken.
         tokenizer.encode("", SpecialTokens::Add)?;
         Ok(tokenizer)
@@ -124,7 +140,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the text is longer than [`MAX_TEXT_BYTES`]; [`ErrorKind::Tokenizer`] if the
-    /// vocabulary has no token for a character and none for unknown ones.
+    /// vocabulary has no token for a character and none for unknown ones, or if a pattern of the tokenizer takes too long.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>> {
         self.encode_marked(text, special, None)
     }
@@ -158,10 +174,10 @@ impl Tokenizer {
         special: SpecialTokens,
         mark: Option<char>,
     ) -> Result<Vec<u32>> {
-        if text.len() > MAX_TEXT_BYTES {
+        if text.len() > self.longest_text {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("the text has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len()),
+                format!("the text has {} bytes, the limit is {}", text.len(), self.longest_text),
             ));
         }
         let ids = guard("the text", || {
@@ -301,20 +317,21 @@ impl Tokenizer {
     }
 }
 
-/// Reads a JSON file of bounded size.
+/// Reads a JSON file other than `tokenizer.json`.
 pub(super) fn read_json_file(path: &Path) -> Result<Value> {
-    serde_json::from_slice(&read_file(path)?).map_err(|error| {
+    serde_json::from_slice(&read_text_file(path)?).map_err(|error| {
         tokenizer_error(format!("not valid JSON: {error}")).with_file(path).with_source(error)
     })
 }
 
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(tokenizer_error(format!("the file has {length} bytes, the limit is {MAX_FILE_BYTES}"))
-            .with_file(path));
-    }
-    std::fs::read(path).map_err(|error| Error::io(path, error))
+/// Reads a file other than `tokenizer.json`.
+pub(super) fn read_text_file(path: &Path) -> Result<Vec<u8>> {
+    read_limited(path, MAXIMUM_TEXT_BYTES)
+}
+
+/// Reads `tokenizer.json`.
+pub(super) fn read_tokenizer_file(path: &Path) -> Result<Vec<u8>> {
+    read_limited(path, MAXIMUM_TOKENIZER_BYTES)
 }
 
 /// A token is written as a string or as an object with a `content`.

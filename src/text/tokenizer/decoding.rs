@@ -3,10 +3,17 @@
 //! Everything that concerns one token alone is applied once, when the vocabulary is loaded. What concerns the
 //! whole text (undecoded bytes, a space at the start) is left to [`StreamDecoder`](crate::text::StreamDecoder).
 
+use regex::{NoExpand, Regex};
 use serde_json::Value;
-use tokenizers::Decoder as _;
 
+use super::normalizing::linear_pattern;
 use crate::{Error, ErrorKind, Result};
+
+/// More rewrites of a token than any decoder has.
+const MAX_TOKEN_STEPS: usize = 16;
+
+/// Longest text of a token. The longest tokens of published vocabularies have some hundred bytes.
+const MAX_TOKEN_BYTES: usize = 1 << 16;
 
 /// The decoder section, sorted into what concerns one token and what concerns the whole text.
 #[derive(Debug, Default)]
@@ -35,33 +42,46 @@ pub(crate) struct TextRules {
 #[derive(Debug)]
 pub(crate) enum TokenStep {
     Replace { pattern: String, content: String },
-    ReplaceRegex(Box<tokenizers::normalizers::Replace>),
+    ReplaceRegex { pattern: Box<Regex>, content: String },
     Strip { content: char, start: usize, stop: usize },
 }
 
 impl TokenStep {
     fn apply(&self, token: String) -> Result<String> {
         match self {
-            Self::Replace { pattern, content } if token.contains(pattern.as_str()) => {
-                Ok(token.replace(pattern, content))
+            Self::Replace { pattern, content } => {
+                let count = token.matches(pattern.as_str()).count();
+                check_growth(&token, count, content)?;
+                Ok(if count == 0 { token } else { token.replace(pattern, content) })
             }
-            Self::Replace { .. } => Ok(token),
-            Self::ReplaceRegex(replace) => replace
-                .decode_chain(vec![token])
-                .map(|tokens| tokens.concat())
-                .map_err(|error| Error::new(ErrorKind::Tokenizer, error.to_string())),
+            Self::ReplaceRegex { pattern, content } => {
+                check_growth(&token, pattern.find_iter(&token).count(), content)?;
+                Ok(pattern.replace_all(&token, NoExpand(content)).into_owned())
+            }
             Self::Strip { content, start, stop } => {
                 let mut text = token.as_str();
                 for _ in 0..*start {
-                    text = text.strip_prefix(*content).unwrap_or(text);
+                    let Some(rest) = text.strip_prefix(*content) else { break };
+                    text = rest;
                 }
                 for _ in 0..*stop {
-                    text = text.strip_suffix(*content).unwrap_or(text);
+                    let Some(rest) = text.strip_suffix(*content) else { break };
+                    text = rest;
                 }
                 Ok(text.to_owned())
             }
         }
     }
+}
+
+/// Refuses to put `count` times `content` into a token that would become too long.
+fn check_growth(token: &str, count: usize, content: &str) -> Result<()> {
+    let length = token.len().saturating_add(count.saturating_mul(content.len()));
+    if length <= MAX_TOKEN_BYTES.max(token.len()) {
+        return Ok(());
+    }
+    let text = format!("it makes a token of {} bytes longer than {MAX_TOKEN_BYTES}", token.len());
+    Err(Error::new(ErrorKind::Tokenizer, text).with_node("decoder"))
 }
 
 impl Decoding {
@@ -76,6 +96,9 @@ impl Decoding {
         let mut fused = false;
         let mut steps = vec![section];
         while let Some(step) = steps.pop() {
+            if decoding.token_steps.len() >= MAX_TOKEN_STEPS {
+                return Err(damaged("Sequence", "number of steps"));
+            }
             let kind = step.get("type").and_then(Value::as_str).unwrap_or_default();
             match kind {
                 "Sequence" => {
@@ -116,10 +139,8 @@ impl Decoding {
         }
         let regex = pattern.get("Regex").and_then(Value::as_str);
         let regex = regex.ok_or_else(|| damaged("Replace", "pattern"))?;
-        let pattern = tokenizers::normalizers::replace::ReplacePattern::Regex(regex.to_owned());
-        let replace = tokenizers::normalizers::Replace::new(pattern, content)
-            .map_err(|error| damaged("Replace", &format!("pattern ({error})")))?;
-        self.token_steps.push(TokenStep::ReplaceRegex(Box::new(replace)));
+        let pattern = linear_pattern(regex).map_err(|error| error.with_node("decoder"))?;
+        self.token_steps.push(TokenStep::ReplaceRegex { pattern: Box::new(pattern), content });
         Ok(())
     }
 
@@ -242,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn tokens_do_not_grow_beyond_their_limit() {
+        let grow = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1_000)});
+        let by_pattern = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "a".repeat(1_000)});
+        for step in [grow, by_pattern] {
+            let once = Decoding::from_json(Some(&step)).unwrap();
+            assert!(once.token_text("xa").unwrap().len() >= 1_001);
+            let section = json!({"type": "Sequence", "decoders": [step, step, step]});
+            let thrice = Decoding::from_json(Some(&section)).unwrap();
+            assert_eq!(thrice.token_text("xa").unwrap_err().kind(), ErrorKind::Tokenizer);
+        }
+    }
+
+    #[test]
     fn refused_sections_say_why() {
         let fuse = json!({"type": "Fuse"});
         let after_fuse = |step: Value| json!({"type": "Sequence", "decoders": [fuse.clone(), step]});
@@ -250,6 +284,10 @@ mod tests {
             (json!({"type": "Sequence"}), ErrorKind::Tokenizer),
             (json!([]), ErrorKind::Unsupported),
             (json!({"type": "Replace", "pattern": {"Regex": "("}, "content": ""}), ErrorKind::Tokenizer),
+            (
+                json!({"type": "Replace", "pattern": {"Regex": "(?=a)"}, "content": ""}),
+                ErrorKind::Unsupported,
+            ),
             (json!({"type": "Strip", "content": "ab", "start": 0, "stop": 0}), ErrorKind::Tokenizer),
             (json!({"type": "Strip", "content": " ", "start": -1, "stop": 0}), ErrorKind::Tokenizer),
             (

@@ -3,38 +3,62 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    TokenizerImpl,
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl,
 };
 
 use super::decoding::Decoding;
+use super::lists::{Bounded, Merge, Piece, Pieces, id_too_large};
+use super::post_processing::check_templates;
+use super::sections::parse;
+use super::splitting::{self, Splitting};
 use super::vocabulary::{MAX_VOCABULARY, Vocabulary, VocabularyEntry};
-use super::{guard, tokenizer_error};
+use super::{guard, normalizing, tokenizer_error};
 use crate::{Error, ErrorKind, Result};
 
+/// More merges than any file has; the largest published ones have about 515,000.
+const MAX_MERGES: usize = 1 << 20;
+
+/// More added tokens than any file has; published ones have some thousand.
+const MAX_ADDED_TOKENS: usize = 1 << 17;
+
+/// Longest piece of a Unigram model. Those of SentencePiece have up to 64 bytes unless asked for otherwise; every place of a text is
+/// compared with pieces of all lengths.
+const MAX_PIECE_BYTES: usize = 256;
+
+/// Longest normalizer, pre-tokenizer, post-processor and decoder, as JSON. The longest published ones, which hold character
+/// maps, have about 320,000 bytes.
+const MAX_SECTION_BYTES: usize = 1 << 20;
+
 pub(super) type Pipeline =
-    TokenizerImpl<ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<ModelWrapper, NormalizerWrapper, Splitting, PostProcessorWrapper, DecoderWrapper>;
+
+/// What a file makes.
+pub(super) struct Built {
+    pub(super) pipeline: Pipeline,
+    pub(super) vocabulary: Vocabulary,
+    /// How many times as long the pipeline can make a text, at most.
+    pub(super) growth: usize,
+}
 
 /// What is read from the file. `truncation` and `padding` are training settings and ignored.
 #[derive(serde::Deserialize)]
 pub(super) struct TokenizerFile<'a> {
     #[serde(default)]
-    added_tokens: Option<Vec<AddedTokenSection>>,
-    #[serde(default)]
-    normalizer: Option<Value>,
-    #[serde(default)]
-    pre_tokenizer: Option<Value>,
-    #[serde(default)]
-    post_processor: Option<Value>,
-    #[serde(default)]
-    decoder: Option<Value>,
+    added_tokens: Option<Bounded<AddedTokenSection, MAX_ADDED_TOKENS>>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
     #[serde(borrow)]
     model: ModelSection<'a>,
 }
@@ -62,7 +86,7 @@ struct ModelSection<'a> {
     #[serde(borrow)]
     vocab: Pieces<'a>,
     #[serde(borrow, default)]
-    merges: Option<Vec<Merge<'a>>>,
+    merges: Option<Bounded<Merge<'a>, MAX_MERGES>>,
     unk_token: Option<String>,
     unk_id: Option<usize>,
     continuing_subword_prefix: Option<String>,
@@ -82,17 +106,28 @@ impl<'a> TokenizerFile<'a> {
     }
 
     /// The encoding pipeline and the bytes of every token.
-    pub(super) fn build(self) -> Result<(Pipeline, Vocabulary)> {
-        let decoding = Decoding::from_json(self.decoder.as_ref())?;
+    pub(super) fn build(self) -> Result<Built> {
+        let decoding = Decoding::from_json(value("decoder", self.decoder)?.as_ref())?;
         let mut model = self.model;
-        let mut added = self.added_tokens.unwrap_or_default();
+        let mut added = self.added_tokens.map(|added| added.0).unwrap_or_default();
         added.retain(|token| !token.content.is_empty());
         model.keep_added_ids(&mut added)?;
         let vocabulary = build_vocabulary(&model.vocab, &added, &decoding)?;
 
-        let normalizer: Option<NormalizerWrapper> = section("normalizer", self.normalizer)?;
-        let pre_tokenizer: Option<PreTokenizerWrapper> = section("pre_tokenizer", self.pre_tokenizer)?;
-        let post_processor: Option<PostProcessorWrapper> = section("post_processor", self.post_processor)?;
+        let normalizer = section("normalizer", self.normalizer, |section| {
+            let growth = normalizing::growth(&section)?;
+            Ok((parse::<NormalizerWrapper>(section)?, growth))
+        })?;
+        let pre_tokenizer = section("pre_tokenizer", self.pre_tokenizer, |section| {
+            Ok((Splitting::from_json(&section)?, splitting::growth(&section)?))
+        })?;
+        let post_processor = section("post_processor", self.post_processor, |section| {
+            check_templates(&section)?;
+            parse::<PostProcessorWrapper>(section)
+        })?;
+        let (normalizer, of_normalizer) = normalizer.unzip();
+        let (pre_tokenizer, of_pre_tokenizer) = pre_tokenizer.unzip();
+        let growth = of_normalizer.unwrap_or(1_usize).saturating_mul(of_pre_tokenizer.unwrap_or(1));
         let model = model.build()?;
         let pipeline = guard("the tokenizer's sections", move || {
             let mut pipeline = Pipeline::new(model);
@@ -101,7 +136,7 @@ impl<'a> TokenizerFile<'a> {
             pipeline.add_tokens(added.into_iter().map(AddedTokenSection::into_added_token))?;
             Ok(pipeline)
         })?;
-        Ok((pipeline, vocabulary))
+        Ok(Built { pipeline, vocabulary, growth })
     }
 }
 
@@ -160,6 +195,11 @@ impl ModelSection<'_> {
 
     fn build(self) -> Result<ModelWrapper> {
         if self.is_unigram() {
+            if let Some(piece) = self.vocab.0.iter().find(|piece| piece.text.len() > MAX_PIECE_BYTES) {
+                let message =
+                    format!("a piece of {} bytes, the limit is {MAX_PIECE_BYTES}", piece.text.len());
+                return Err(tokenizer_error(message));
+            }
             let pieces =
                 self.vocab.0.into_iter().map(|piece| (piece.text.into_owned(), piece.score)).collect();
             let (unk_id, byte_fallback) = (self.unk_id, self.byte_fallback.unwrap_or_default());
@@ -178,7 +218,7 @@ impl ModelSection<'_> {
     }
 
     fn build_bpe(self) -> Result<ModelWrapper> {
-        let merges = self.merges.ok_or_else(|| tokenizer_error("the BPE model lacks its merges"))?;
+        let merges = self.merges.ok_or_else(|| tokenizer_error("the BPE model lacks its merges"))?.0;
         let longest = self.vocab.0.iter().map(|piece| piece.text.len()).max().unwrap_or(0);
         let prefix = self.continuing_subword_prefix.as_deref().unwrap_or_default();
         let mut pairs = Vec::with_capacity(merges.len());
@@ -250,124 +290,23 @@ fn build_vocabulary(
     Vocabulary::new(&entries, decoding)
 }
 
-/// A section that is passed on to the tokenizer crate. It is parsed from a value, not from the file: the crate
-/// panics on some syntax errors.
-fn section<T: serde::de::DeserializeOwned>(name: &str, value: Option<Value>) -> Result<Option<T>> {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
-    guard(name, move || Ok(serde_json::from_value(value)?)).map(Some).map_err(|error| error.with_node(name))
+/// What `read` makes of a section, if there is one.
+fn section<T>(
+    name: &str,
+    text: Option<&RawValue>,
+    read: impl FnOnce(Value) -> Result<T>,
+) -> Result<Option<T>> {
+    value(name, text)?.map(read).transpose().map_err(|error| error.with_node(name))
 }
 
-fn id_too_large(token: &str, id: u32) -> Error {
-    tokenizer_error(format!("token '{token}' has the id {id}, above the limit of {MAX_VOCABULARY}"))
-}
-
-/// A token of the model. The score is for Unigram models.
-struct Piece<'a> {
-    text: Cow<'a, str>,
-    id: u32,
-    score: f64,
-}
-
-/// `vocab` of the model: a map from token to id, or for Unigram a list of `[token, score]`.
-struct Pieces<'a>(Vec<Piece<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pieces<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PiecesVisitor;
-        impl<'de> Visitor<'de> for PiecesVisitor {
-            type Value = Pieces<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a vocabulary")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pieces = Vec::new();
-                while let Some((Text(text), id)) = map.next_entry::<Text<'de>, u32>()? {
-                    if id >= MAX_VOCABULARY {
-                        return Err(A::Error::custom(id_too_large(&text, id).message()));
-                    }
-                    pieces.push(Piece { text, id, score: 0.0 });
-                }
-                Ok(Pieces(pieces))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut pieces = Vec::new();
-                for id in 0..MAX_VOCABULARY {
-                    let Some((Text(text), score)) = list.next_element::<(Text<'de>, f64)>()? else { break };
-                    pieces.push(Piece { text, id, score });
-                }
-                Ok(Pieces(pieces))
-            }
-        }
-        deserializer.deserialize_any(PiecesVisitor)
+/// A section as a value, which takes many times the memory of its text.
+fn value(name: &str, text: Option<&RawValue>) -> Result<Option<Value>> {
+    let Some(text) = text.map(RawValue::get) else { return Ok(None) };
+    if text.len() > MAX_SECTION_BYTES {
+        let message = format!("the section has {} bytes, the limit is {MAX_SECTION_BYTES}", text.len());
+        return Err(tokenizer_error(message).with_node(name));
     }
-}
-
-/// One merge: `"left right"` or `["left", "right"]`.
-struct Merge<'a>(Cow<'a, str>, Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MergeVisitor;
-        impl<'de> Visitor<'de> for MergeVisitor {
-            type Value = Merge<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a merge of two tokens")
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                match text.split_once(' ') {
-                    Some((left, right)) if !right.contains(' ') => Ok(Merge(left.into(), right.into())),
-                    _ => Err(E::custom(format!("'{text}' is not a merge of two tokens"))),
-                }
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                match text.split_once(' ') {
-                    Some((left, right)) if !right.contains(' ') => {
-                        Ok(Merge(left.to_owned().into(), right.to_owned().into()))
-                    }
-                    _ => Err(E::custom(format!("'{text}' is not a merge of two tokens"))),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let (Some(Text(left)), Some(Text(right)), None) =
-                    (list.next_element()?, list.next_element()?, list.next_element::<Value>()?)
-                else {
-                    return Err(A::Error::custom("a merge does not name two tokens"));
-                };
-                Ok(Merge(left, right))
-            }
-        }
-        deserializer.deserialize_any(MergeVisitor)
-    }
-}
-
-/// A string that borrows from the file unless it holds escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a token")
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(text.into()))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(text.to_owned().into()))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
+    serde_json::from_str(text).map(Some).map_err(|error| {
+        tokenizer_error(format!("not a section: {error}")).with_node(name).with_source(error)
+    })
 }

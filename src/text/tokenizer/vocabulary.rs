@@ -4,7 +4,10 @@ use super::decoding::{Decoding, TextRules, byte_of_char, fallback_byte};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest vocabulary that is accepted; the largest published ones have about 262,000 tokens.
-pub(crate) const MAX_VOCABULARY: u32 = 1 << 22;
+pub(crate) const MAX_VOCABULARY: u32 = 1 << 20;
+
+/// The most bytes that all tokens stand for together; those of the largest published vocabularies have about 2 million.
+const MAX_BYTES: usize = 128 << 20;
 
 const PRESENT: u8 = 1;
 const SPECIAL: u8 = 2;
@@ -42,11 +45,14 @@ impl Vocabulary {
             if entries.get(index + 1).is_some_and(|next| next.id == entry.id) {
                 continue;
             }
-            let start = u32::try_from(bytes.len())
-                .map_err(|_| Error::new(ErrorKind::Tokenizer, "the tokens are longer than 4 GiB together"))?;
+            let start = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             ends.resize(entry.id as usize, start);
             flags.resize(entry.id as usize, 0);
             flags.push(append_token(&mut bytes, entry, decoding)?);
+            if bytes.len() > MAX_BYTES {
+                let text = format!("the tokens have more than {MAX_BYTES} bytes together");
+                return Err(Error::new(ErrorKind::Tokenizer, text));
+            }
             ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         }
         Ok(Self {
