@@ -101,7 +101,8 @@ fn textual(interpreter: &mut Interpreter, name: &str, value: &Value, call: Call)
         "trim" => {
             let [characters] = call.bind(name, ["chars"])?;
             let characters = methods::string_or_none(characters.as_ref(), name)?;
-            interpreter.new_str(methods::strip(&text, characters, "strip"))
+            let stripped = methods::strip(interpreter, &text, characters, "strip")?;
+            interpreter.new_str(stripped)
         }
         "replace" => {
             let [old, new, count] = call.bind(name, ["old", "new", "count"])?;
@@ -328,7 +329,7 @@ fn ordered(interpreter: &mut Interpreter, name: &str, value: &Value, call: Call)
             Ok(best.map_or_else(|| Value::Undefined(format!("{name} item").into()), |(_, item)| item))
         }
         "groupby" => {
-            sort_by_key(interpreter, &mut keyed, false)?;
+            let keyed = sort_by_key(interpreter, &keyed, false)?;
             let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
             for (key, item) in keyed {
                 match groups.last_mut() {
@@ -345,7 +346,7 @@ fn ordered(interpreter: &mut Interpreter, name: &str, value: &Value, call: Call)
             interpreter.new_list(groups)
         }
         _ => {
-            sort_by_key(interpreter, &mut keyed, reverse.is_some_and(|reverse| reverse.is_true()))?;
+            let keyed = sort_by_key(interpreter, &keyed, reverse.is_some_and(|reverse| reverse.is_true()))?;
             interpreter.new_list(keyed.into_iter().map(|(_, item)| item).collect())
         }
     }
@@ -365,7 +366,7 @@ fn dictsort(interpreter: &mut Interpreter, value: &Value, call: Call) -> Outcome
         let pair = Value::tuple(vec![key.clone(), value.clone()])?;
         keyed.push((sort_key(interpreter, sorted_by, case_sensitive)?, pair));
     }
-    sort_by_key(interpreter, &mut keyed, reverse.is_some_and(|reverse| reverse.is_true()))?;
+    let keyed = sort_by_key(interpreter, &keyed, reverse.is_some_and(|reverse| reverse.is_true()))?;
     interpreter.new_list(keyed.into_iter().map(|(_, pair)| pair).collect())
 }
 
@@ -377,20 +378,36 @@ fn sort_key(interpreter: &mut Interpreter, key: Value, case_sensitive: bool) -> 
     }
 }
 
-fn sort_by_key(interpreter: &mut Interpreter, keyed: &mut [(Value, Value)], reverse: bool) -> Outcome<()> {
-    let mut failure = None;
-    keyed.sort_by(|(left, _), (right, _)| {
-        if failure.is_some() {
-            return Ordering::Equal;
+/// The entries in the order of their keys, equal ones as they were. A merge sort of its own, because comparisons can fail, and
+/// because the standard library's may panic where keys have no total order, such as numbers that are NaN.
+fn sort_by_key(
+    interpreter: &mut Interpreter,
+    keyed: &[(Value, Value)],
+    reverse: bool,
+) -> Outcome<Vec<(Value, Value)>> {
+    let before = if reverse { Ordering::Greater } else { Ordering::Less };
+    let mut sorted: Vec<&(Value, Value)> = keyed.iter().collect();
+    let mut width = 1;
+    while width < sorted.len() {
+        let mut merged = Vec::with_capacity(sorted.len());
+        for pair in sorted.chunks(2 * width) {
+            let (mut left, mut right) = pair.split_at(width.min(pair.len()));
+            while let ([first, rest_of_left @ ..], [second, rest_of_right @ ..]) = (left, right) {
+                if operators::order(interpreter, &second.0, &first.0)? == Some(before) {
+                    merged.push(*second);
+                    right = rest_of_right;
+                } else {
+                    merged.push(*first);
+                    left = rest_of_left;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
         }
-        let order = operators::order(interpreter, left, right).unwrap_or_else(|error| {
-            failure = Some(error);
-            None
-        });
-        let order = order.unwrap_or(Ordering::Equal);
-        if reverse { order.reverse() } else { order }
-    });
-    failure.map_or(Ok(()), Err)
+        sorted = merged;
+        width *= 2;
+    }
+    Ok(sorted.into_iter().cloned().collect())
 }
 
 fn numeric(interpreter: &mut Interpreter, name: &str, value: &Value, call: Call) -> Outcome<Value> {

@@ -133,7 +133,7 @@ impl Interpreter {
                 self.assign(target, value)?;
             }
             StatementKind::Macro(definition) => {
-                self.bind(&definition.name, Value::Macro(Arc::clone(definition)));
+                self.bind(&definition.name, Value::Macro(Arc::clone(definition)))?;
             }
             StatementKind::CallBlock { call, body } => self.call_block(call, body)?,
             StatementKind::FilterBlock { filters, body } => {
@@ -264,7 +264,7 @@ impl Interpreter {
 
     fn assign(&mut self, target: &Target, value: Value) -> Outcome<()> {
         match target {
-            Target::Name(name) => self.bind(name, value),
+            Target::Name(name) => self.bind(name, value)?,
             Target::Tuple(targets) => {
                 let items = self.iterate(&value)?;
                 if items.values.len() != targets.len() {
@@ -276,9 +276,10 @@ impl Interpreter {
                 }
             }
             Target::Attribute(name, attribute) => {
-                let Value::Namespace(index) = self.lookup(name) else {
+                let Value::Namespace(index) = self.lookup(name)? else {
                     return Err(Failure::runtime(format!("{name} is not a namespace")));
                 };
+                self.budget.steps(operators::search_cost(self.namespace(index).len(), attribute.len()))?;
                 if let Some(namespace) = self.namespaces.get_mut(index) {
                     set_variable(namespace, attribute, value);
                 }
@@ -287,25 +288,29 @@ impl Interpreter {
         Ok(())
     }
 
-    fn bind(&mut self, name: &Arc<str>, value: Value) {
+    fn bind(&mut self, name: &Arc<str>, value: Value) -> Outcome<()> {
         if let Some(scope) = self.scopes.last_mut() {
+            self.budget.steps(operators::search_cost(scope.len(), name.len()))?;
             set_variable(scope, name, value);
         }
+        Ok(())
     }
 
-    fn lookup(&self, name: &Arc<str>) -> Value {
+    fn lookup(&mut self, name: &Arc<str>) -> Outcome<Value> {
+        let variables = self.scopes.iter().map(Vec::len).sum();
+        self.budget.steps(operators::search_cost(variables, name.len()))?;
         let found = self.scopes.iter().rev().find_map(|scope| get_variable(scope, name));
         if let Some(value) = found {
-            return value.clone();
+            return Ok(value.clone());
         }
-        match &**name {
+        Ok(match &**name {
             "range" => Value::Function(Function::Range),
             "namespace" => Value::Function(Function::Namespace),
             "dict" => Value::Function(Function::Dict),
             "raise_exception" => Value::Function(Function::RaiseException),
             "strftime_now" => Value::Function(Function::StrftimeNow),
             _ => Value::Undefined(Arc::clone(name)),
-        }
+        })
     }
 
     fn write(&mut self, text: &str) -> Outcome<()> {
@@ -369,7 +374,7 @@ impl Interpreter {
     fn evaluate_kind(&mut self, expression: &ExpressionKind) -> Outcome<Value> {
         match expression {
             ExpressionKind::Constant(value) => Ok(value.clone()),
-            ExpressionKind::Name(name) => Ok(self.lookup(name)),
+            ExpressionKind::Name(name) => self.lookup(name),
             ExpressionKind::List(items) => {
                 let values = self.evaluate_all(items)?;
                 self.new_list(values)
@@ -429,7 +434,15 @@ impl Interpreter {
         for (key, value) in entries {
             values.push((self.evaluate(key)?, self.evaluate(value)?));
         }
-        Value::dict(values)
+        self.unique_dict(values)
+    }
+
+    /// A dict of entries whose keys may occur more than once.
+    fn unique_dict(&mut self, entries: Vec<(Value, Value)>) -> Outcome<Value> {
+        for (key, _) in &entries {
+            self.budget.reads(key.as_str().map_or(0, str::len))?;
+        }
+        Value::dict(entries)
     }
 
     fn binary(&mut self, operator: BinaryOperator, operands: &[Expression; 2]) -> Outcome<Value> {
@@ -491,7 +504,10 @@ impl Interpreter {
         if methods::find(value, name).is_some() {
             return Ok(Value::Method);
         }
-        self.budget.steps(operators::lookup_cost(value))?;
+        self.budget.steps(match value {
+            Value::Namespace(index) => operators::search_cost(self.namespace(*index).len(), name.len()),
+            _ => operators::lookup_cost(value, name),
+        })?;
         let found = match value {
             Value::Undefined(missing) => return Err(operators::undefined(missing)),
             Value::Dict(dict) => dict.get(name).cloned(),
@@ -596,14 +612,14 @@ impl Interpreter {
                         return Err(Failure::runtime(format!("macro {} gets {name} twice", definition.name)));
                     }
                 };
-                interpreter.bind(name, value);
+                interpreter.bind(name, value)?;
             }
             if let Some((name, _)) = named.first() {
                 let message = format!("macro {} has no parameter {name}", definition.name);
                 return Err(Failure::runtime(message));
             }
             if let Some(caller) = caller {
-                interpreter.bind(&"caller".into(), caller);
+                interpreter.bind(&"caller".into(), caller)?;
             }
             interpreter.capture(Vec::new(), &definition.body)
         });
@@ -642,6 +658,7 @@ impl Interpreter {
     fn new_namespace(&mut self, call: Call) -> Outcome<Value> {
         let mut attributes = self.entries_of("namespace", call.positional)?;
         for (name, value) in call.named {
+            self.budget.steps(operators::search_cost(attributes.len(), name.len()))?;
             set_variable(&mut attributes, &name, value);
         }
         self.budget.bytes(64 + attributes.len() * size_of::<(Arc<str>, Value)>())?;
@@ -653,7 +670,7 @@ impl Interpreter {
         let mut entries = self.entries_of("dict", call.positional)?;
         entries.extend(call.named);
         self.budget.bytes(entries.len() * size_of::<(Value, Value)>())?;
-        Value::dict(entries.into_iter().map(|(name, value)| (Value::Str(name), value)).collect())
+        self.unique_dict(entries.into_iter().map(|(name, value)| (Value::Str(name), value)).collect())
     }
 
     /// The entries of the dict that may be passed to `dict` and `namespace`.

@@ -72,7 +72,6 @@ pub(super) fn call(
             "get" => {
                 let [key, default] = call.bind("get", ["key", "default"])?;
                 let key = key.ok_or_else(|| Failure::runtime("get needs a key"))?;
-                interpreter.budget.steps(operators::lookup_cost(receiver))?;
                 for (known, value) in &dict.entries {
                     if operators::equals(interpreter, known, &key)? {
                         return Ok(value.clone());
@@ -124,26 +123,27 @@ fn string_method(interpreter: &mut Interpreter, text: &str, method: &str, call: 
     match method {
         "strip" | "lstrip" | "rstrip" => {
             let [characters] = call.bind(method, ["chars"])?;
-            let stripped = strip(text, string_or_none(characters.as_ref(), method)?, method);
+            let stripped = strip(interpreter, text, string_or_none(characters.as_ref(), method)?, method)?;
             interpreter.new_str(stripped)
         }
         "startswith" | "endswith" => {
             let [wanted] = call.bind(method, ["prefix"])?;
-            let matches = |part: &Value| {
+            let matches = |interpreter: &mut Interpreter, part: &Value| {
                 let part = part.as_str().ok_or_else(|| needs_string(method))?;
+                interpreter.budget.reads(part.len())?;
                 Ok(if method == "startswith" { text.starts_with(part) } else { text.ends_with(part) })
             };
             match wanted {
                 Some(Value::Tuple(parts)) => {
                     for part in &parts.values {
                         interpreter.budget.steps(1)?;
-                        if matches(part)? {
+                        if matches(interpreter, part)? {
                             return Ok(Value::Bool(true));
                         }
                     }
                     Ok(Value::Bool(false))
                 }
-                Some(part) => matches(&part).map(Value::Bool),
+                Some(part) => matches(interpreter, &part).map(Value::Bool),
                 None => Err(needs_string(method)),
             }
         }
@@ -263,16 +263,23 @@ pub(super) fn capitalize(text: &str) -> String {
 }
 
 /// `text` without the `characters` (by default whitespace) at its ends.
-pub(super) fn strip<'a>(text: &'a str, characters: Option<&str>, method: &str) -> &'a str {
+pub(super) fn strip<'a>(
+    interpreter: &mut Interpreter,
+    text: &'a str,
+    characters: Option<&str>,
+    method: &str,
+) -> Outcome<&'a str> {
+    // Each character of the text may be looked for among all that are stripped.
+    interpreter.budget.reads(text.len().saturating_mul(characters.map_or(0, str::len) / 4))?;
     let strips = |character: char| match characters {
         Some(characters) => characters.contains(character),
         None => is_space(character),
     };
-    match method {
+    Ok(match method {
         "lstrip" => text.trim_start_matches(strips),
         "rstrip" => text.trim_end_matches(strips),
         _ => text.trim_matches(strips),
-    }
+    })
 }
 
 fn split(interpreter: &mut Interpreter, text: &str, method: &str, call: Call) -> Outcome<Value> {

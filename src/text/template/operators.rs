@@ -12,10 +12,15 @@ pub(super) fn undefined(name: &str) -> Failure {
     Failure::runtime(format!("'{name}' is undefined"))
 }
 
-/// Steps for finding a key in a value.
-pub(super) fn lookup_cost(value: &Value) -> u64 {
+/// Steps for finding one of `entries` names by comparing each with a name of `length` bytes.
+pub(super) fn search_cost(entries: usize, length: usize) -> u64 {
+    (entries as u64).saturating_mul(64 + length as u64) / 8192
+}
+
+/// Steps for finding `key` in a value.
+pub(super) fn lookup_cost(value: &Value, key: &str) -> u64 {
     match value {
-        Value::Dict(dict) => dict.entries.len() as u64 / 16,
+        Value::Dict(dict) => search_cost(dict.entries.len(), key.len()),
         _ => 0,
     }
 }
@@ -289,7 +294,7 @@ pub(super) fn contains(interpreter: &mut Interpreter, container: &Value, item: &
             return Err(Failure::runtime(format!("a {} cannot be in a string", item.type_name())));
         }
         (Value::Dict(dict), Value::Str(name)) => {
-            interpreter.budget.steps(lookup_cost(container))?;
+            interpreter.budget.steps(lookup_cost(container, name))?;
             return Ok(dict.get(name).is_some());
         }
         (Value::Namespace(_), _) => return Err(Failure::runtime("a namespace cannot be searched")),
@@ -305,7 +310,7 @@ pub(super) fn contains(interpreter: &mut Interpreter, container: &Value, item: &
 
 /// `value[index]`
 pub(super) fn item(interpreter: &mut Interpreter, value: &Value, index: &Value) -> Outcome<Value> {
-    interpreter.budget.steps(lookup_cost(value))?;
+    interpreter.budget.steps(lookup_cost(value, index.as_str().unwrap_or_default()))?;
     let missing = || match index {
         Value::Str(name) => Value::Undefined(std::sync::Arc::clone(name)),
         Value::Int(number) => Value::Undefined(format!("item {number}").into()),

@@ -132,6 +132,26 @@ fn recursion_within_the_limits_works_on_a_small_stack() {
     std::thread::Builder::new().stack_size(1 << 20).spawn(test).unwrap().join().unwrap();
 }
 
+/// Numbers that are none have no order. A sort that relies on one may panic.
+#[test]
+fn lists_without_a_total_order_are_sorted_somehow() {
+    let mut seed = 1_u64;
+    for _ in 0..300 {
+        let numbers: Vec<String> = (0..80)
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let number = seed >> 33;
+                if number.is_multiple_of(3) { "n".to_owned() } else { (number % 100).to_string() }
+            })
+            .collect();
+        let template =
+            format!("{{% set n = 'nan' | float %}}{{{{ [{}] | sort | length }}}}", numbers.join(", "));
+        assert_eq!(render(&template, &json!({})).unwrap(), "80");
+    }
+    let template = "{{ ['b', 'A', 'a', 'B'] | sort }}{{ [3, 1, 2, 1] | sort(reverse=true) }}";
+    assert_eq!(render(template, &json!({})).unwrap(), "['A', 'a', 'b', 'B'][3, 2, 1, 1]");
+}
+
 #[test]
 fn deep_variables_are_refused() {
     let deep = (0..300).fold(json!(1), |inner, _| json!([inner]));
