@@ -22,6 +22,12 @@ const OTHER_QUANTISATION: [&str; 6] = [
     "QuantizeLinear",
 ];
 
+/// More steps than any decoder takes: some hundred layers of some dozen steps.
+const MAXIMUM_STEPS: usize = 1 << 16;
+
+/// More key and value heads than all layers of a decoder have together.
+const MAXIMUM_CACHED_HEADS: usize = 1 << 18;
+
 /// What lowering needs to know besides the graph.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramOptions {
@@ -65,6 +71,7 @@ pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptio
         steps: Vec::new(),
         widths: Vec::new(),
         layers: Vec::new(),
+        cached_heads: 0,
         rotations: Rotations::new(RotationOptions {
             context_length: options.context_length,
             second_table: options.rotary_cache_offset,
@@ -169,6 +176,7 @@ pub(crate) struct Lowering<'v, 'a> {
     steps: Vec<Step>,
     widths: Vec<usize>,
     layers: Vec<LayerShape>,
+    cached_heads: usize,
     rotations: Rotations,
     table_rows: Option<usize>,
     has_choice: bool,
@@ -181,6 +189,10 @@ impl<'v, 'a> Lowering<'v, 'a> {
         });
         if !depends_on_tokens || node.op_type == "Shape" {
             return Ok(());
+        }
+        if self.steps.len() >= MAXIMUM_STEPS {
+            let message = format!("the graph computes more than {MAXIMUM_STEPS} values from the tokens");
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
         match ops::find(node.domain, node.op_type) {
             Some(entry) => (entry.lower)(self, node),
@@ -269,9 +281,14 @@ impl<'v, 'a> Lowering<'v, 'a> {
     }
 
     /// A new slot for the keys and values of an attention step.
-    pub(crate) fn add_layer(&mut self, shape: LayerShape) -> usize {
+    pub(crate) fn add_layer(&mut self, shape: LayerShape) -> Result<usize> {
+        self.cached_heads = self.cached_heads.saturating_add(shape.kv_heads);
+        if self.cached_heads > MAXIMUM_CACHED_HEADS {
+            let message = format!("the layers have more than {MAXIMUM_CACHED_HEADS} key and value heads");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         self.layers.push(shape);
-        self.layers.len() - 1
+        Ok(self.layers.len() - 1)
     }
 
     /// Notes that from here on only some tokens' rows may be meant.

@@ -1,6 +1,7 @@
 //! Look-ups over a parsed ONNX graph.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ const MAXIMUM_NODES: usize = 1 << 16;
 /// More nodes that only pass a value on than any graph has after one another.
 pub(crate) const MAXIMUM_CHAIN: usize = 256;
 
+/// More elements than the constant rows of a decoder have together, as f32: 256 MiB. Rows are copied, unlike matrices.
+const MAXIMUM_ROW_ELEMENTS: usize = 1 << 26;
+
 /// A graph with its names resolved.
 pub(crate) struct GraphView<'a> {
     pub(crate) graph: &'a Graph<'a>,
@@ -25,6 +29,7 @@ pub(crate) struct GraphView<'a> {
     producers: HashMap<&'a str, usize>,
     initializers: HashMap<&'a str, &'a Tensor<'a>>,
     inputs: HashMap<&'a str, &'a ValueInfo<'a>>,
+    row_elements: Cell<usize>,
 }
 
 impl<'a> GraphView<'a> {
@@ -47,7 +52,7 @@ impl<'a> GraphView<'a> {
         }
         let initializers = graph.initializers.iter().map(|tensor| (tensor.name, tensor)).collect();
         let inputs = graph.inputs.iter().map(|input| (input.name, input)).collect();
-        Ok(Self { graph, files, names, producers, initializers, inputs })
+        Ok(Self { graph, files, names, producers, initializers, inputs, row_elements: Cell::new(0) })
     }
 
     /// The node that makes `name`.
@@ -172,7 +177,25 @@ impl<'a> GraphView<'a> {
 
     /// A small constant as f32 values.
     pub(crate) fn row(&self, tensor: &Tensor<'_>) -> Result<Arc<[f32]>> {
-        self.floats(tensor)?.to_row()
+        let floats = self.floats(tensor)?;
+        self.count_row(floats.len())?;
+        floats.to_row()
+    }
+
+    /// Counts the elements of a constant row that is about to be made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MemoryBudget`] when all rows together are larger than those of any decoder.
+    pub(crate) fn count_row(&self, elements: usize) -> Result<()> {
+        let all = self.row_elements.get().saturating_add(elements);
+        self.row_elements.set(all);
+        if all <= MAXIMUM_ROW_ELEMENTS {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::MemoryBudget,
+            format!("the constant rows of the graph have more than {MAXIMUM_ROW_ELEMENTS} elements"),
+        ))
     }
 
     /// A small constant as integers.

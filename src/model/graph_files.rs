@@ -3,13 +3,18 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::{Load, MappedFile, WeightBytes};
 use super::root::ModelRoot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::onnx::{self, DataType, TensorContent};
+
+/// How many bytes may be copied out of a graph's lists of numbers, for each byte of the graph. A list is copied whenever it is
+/// resolved, and its numbers take up to eight times the bytes that they have in the file.
+const MAXIMUM_COPIES: usize = 32;
 
 /// How the files of a model are opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,8 +32,16 @@ pub struct GraphFiles {
     graph: Arc<MappedFile>,
     root: ModelRoot,
     load: Load,
-    /// External files by location.
-    external: Mutex<HashMap<String, Arc<MappedFile>>>,
+    external: Mutex<ExternalFiles>,
+    /// Bytes copied out of lists of numbers.
+    copied: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct ExternalFiles {
+    by_location: HashMap<String, Arc<MappedFile>>,
+    /// By the path without links and dots: a file that has many names is opened once.
+    by_path: HashMap<PathBuf, Arc<MappedFile>>,
 }
 
 impl GraphFiles {
@@ -39,7 +52,7 @@ impl GraphFiles {
     pub fn open(graph_path: &Path, options: FileOptions) -> Result<Self> {
         let graph = MappedFile::open(graph_path, options.load)?;
         let root = ModelRoot::new(graph_path.parent().unwrap_or(Path::new("")), options.follow_links)?;
-        Ok(Self { graph, root, load: options.load, external: Mutex::default() })
+        Ok(Self { graph, root, load: options.load, external: Mutex::default(), copied: AtomicUsize::new(0) })
     }
 
     /// The path of the ONNX file.
@@ -105,11 +118,23 @@ impl GraphFiles {
             content => {
                 let bytes = match content {
                     TensorContent::Inline(data) => self.inline(data),
-                    _ => little_endian(tensor)?.into(),
+                    _ => {
+                        self.count_copy(expected)?;
+                        little_endian(tensor)?.into()
+                    }
                 };
                 if bytes.len() == expected { Ok(bytes) } else { Err(mismatch(bytes.len() as u64)) }
             }
         }
+    }
+
+    fn count_copy(&self, length: usize) -> Result<()> {
+        let copied = self.copied.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+        if copied <= self.as_bytes().len().saturating_mul(MAXIMUM_COPIES) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::MemoryBudget, "lists of numbers in the graph are used too often")
+            .with_hint("keep large tensors as raw data or in an external file"))
     }
 
     /// The span of the ONNX file that `data` is, or a copy where it is none.
@@ -123,7 +148,7 @@ impl GraphFiles {
 
     fn external_file(&self, location: &str) -> Result<Arc<MappedFile>> {
         let mut files = self.external.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get(location) {
+        if let Some(file) = files.by_location.get(location) {
             return Ok(Arc::clone(file));
         }
         let path = self.root.file(location).map_err(|error| match error.kind() {
@@ -132,8 +157,13 @@ impl GraphFiles {
             }
             _ => error,
         })?;
-        let file = MappedFile::open(&path, self.load)?;
-        files.insert(location.to_owned(), Arc::clone(&file));
+        let target = path.canonicalize().map_err(|error| Error::io(&path, error))?;
+        let file = match files.by_path.get(&target) {
+            Some(file) => Arc::clone(file),
+            None => MappedFile::open(&path, self.load)?,
+        };
+        files.by_path.insert(target, Arc::clone(&file));
+        files.by_location.insert(location.to_owned(), Arc::clone(&file));
         Ok(file)
     }
 }

@@ -284,7 +284,12 @@ impl Parts {
                 context_length: self.context_length,
                 ..CpuOptions::default()
             },
-        )?;
+        )
+        .map_err(|error| match error.kind() {
+            // The model's fault, unlike an option out of its range.
+            ErrorKind::MemoryBudget => error.with_file(self.directory.graph_path()),
+            _ => error,
+        })?;
         let logits = 4 * engine.vocabulary_size() as u64;
         let tables = if options.load == Load::Copy {
             memory::table_bytes(&self.program) + self.graph_bytes

@@ -7,6 +7,9 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The most bytes of a file's name, above what file systems take.
+const MAXIMUM_NAME_BYTES: usize = 4096;
+
 /// A directory whose files a model may name.
 ///
 /// A model names files itself: external weights in the graph, the graph in `genai_config.json`. Such a name must
@@ -90,7 +93,9 @@ impl ModelRoot {
 
     fn join(&self, location: &str) -> Result<PathBuf> {
         // Backslash and colon have a meaning on Windows; a model that uses them would differ between systems.
-        let is_plain = !location.is_empty() && !location.contains(['\\', ':', '\0']);
+        let is_plain = !location.is_empty()
+            && location.len() <= MAXIMUM_NAME_BYTES
+            && !location.contains(['\\', ':', '\0']);
         let is_inside = Path::new(location)
             .components()
             .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));

@@ -46,11 +46,11 @@ pub(crate) fn constant_row(lowering: &Lowering<'_, '_>, name: &str, input: Rows)
         .view
         .constant(name)?
         .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{name} is not a constant")))?;
-    fit(lowering.view.row(&tensor)?, input)
+    fit(lowering, lowering.view.row(&tensor)?, input)
 }
 
 /// Repeats a row over the groups of `input`.
-fn fit(row: Arc<[f32]>, input: Rows) -> Result<Arc<[f32]>> {
+fn fit(lowering: &Lowering<'_, '_>, row: Arc<[f32]>, input: Rows) -> Result<Arc<[f32]>> {
     let width = input.operand.width;
     if row.len() == width {
         return Ok(row);
@@ -62,6 +62,7 @@ fn fit(row: Arc<[f32]>, input: Rows) -> Result<Arc<[f32]>> {
             format!("a row of {} for {width} columns", row.len()),
         ));
     }
+    lowering.view.count_row(width)?;
     Ok(row.iter().copied().cycle().take(width).collect())
 }
 
@@ -89,8 +90,10 @@ pub(crate) fn add<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
             same_width(input, right)?;
             Operation::Add { left: input.operand, right: right.operand }
         }
-        Side::Number(number) => Operation::AddRow { input: input.operand, row: fit([number].into(), input)? },
-        Side::Row(row) => Operation::AddRow { input: input.operand, row: fit(row, input)? },
+        Side::Number(number) => {
+            Operation::AddRow { input: input.operand, row: fit(lowering, [number].into(), input)? }
+        }
+        Side::Row(row) => Operation::AddRow { input: input.operand, row: fit(lowering, row, input)? },
     };
     finish(lowering, node, operation, input);
     Ok(())
@@ -111,7 +114,7 @@ pub(crate) fn mul<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
             scale(lowering, node, input, factor);
             return Ok(());
         }
-        Side::Row(row) => Operation::MulRow { input: input.operand, row: fit(row, input)? },
+        Side::Row(row) => Operation::MulRow { input: input.operand, row: fit(lowering, row, input)? },
     };
     finish(lowering, node, operation, input);
     Ok(())
@@ -152,7 +155,7 @@ pub(crate) fn sub<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
         Side::Number(number) => [-number].into(),
         Side::Row(row) => row.iter().map(|value| -value).collect(),
     };
-    let operation = Operation::AddRow { input: input.operand, row: fit(row, input)? };
+    let operation = Operation::AddRow { input: input.operand, row: fit(lowering, row, input)? };
     finish(lowering, node, operation, input);
     Ok(())
 }
@@ -173,7 +176,7 @@ pub(crate) fn div<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Re
         Side::Number(number) => Operation::Scale { input: input.operand, factor: 1.0 / number },
         Side::Row(row) => {
             let row = row.iter().map(|value| 1.0 / value).collect();
-            Operation::MulRow { input: input.operand, row: fit(row, input)? }
+            Operation::MulRow { input: input.operand, row: fit(lowering, row, input)? }
         }
     };
     finish(lowering, node, operation, input);

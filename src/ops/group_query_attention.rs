@@ -117,7 +117,7 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
         key,
         value,
         heads,
-        cache: lowering.add_layer(LayerShape { kv_heads, head_size }),
+        cache: lowering.add_layer(LayerShape { kv_heads, head_size })?,
         scale,
         softcap: (settings.softcap > 0.0).then_some(settings.softcap),
         window,
@@ -223,6 +223,10 @@ fn sinks<'a>(
         }
         return Ok(Some(row));
     }
-    // A smooth softmax is a sink of logit 0 in every head.
-    Ok(settings.smooth_softmax.then(|| vec![0.0; settings.heads].into()))
+    if !settings.smooth_softmax {
+        return Ok(None);
+    }
+    // A sink of logit 0 in every head.
+    lowering.view.count_row(settings.heads)?;
+    Ok(Some(vec![0.0; settings.heads].into()))
 }

@@ -162,7 +162,7 @@ pub(super) fn dequantized(
     let (rows, columns) = if transposed { (second, first) } else { (first, second) };
     // The axis of the stored matrix along which a product sums.
     let sum_axis = i32::from(!transposed);
-    let one_scale = scales.dims.iter().product::<u64>() == 1;
+    let one_scale = scales.element_count() == Some(1);
     let block_size = match block_size {
         0 if one_scale => columns,
         // One scale a channel: a block that spans the whole sum, if the channel is a row of the product.
@@ -221,6 +221,9 @@ fn per_tensor(view: &GraphView<'_>, source: &Source<'_, '_>) -> Result<Matrix> {
         }
         None => 0.0,
     };
+    // Before the scales are repeated: the codes bound the number of rows.
+    let codes = view.files.resolve(source.codes)?;
+    view.count_row(rows)?;
     let scales = FloatWeights { kind: FloatKind::F32, bytes: scale.to_le_bytes().repeat(rows).into() };
     let weights = BlockWeights {
         shape: BlockShape {
@@ -230,7 +233,7 @@ fn per_tensor(view: &GraphView<'_>, source: &Source<'_, '_>) -> Result<Matrix> {
             block_size: columns.next_multiple_of(WHOLE_ROW_UNIT),
             signed,
         },
-        codes: view.files.resolve(source.codes)?,
+        codes,
         scales,
         zero_points: Some(ZeroPointWeights::Same(zero_point)),
         transposed: source.transposed,

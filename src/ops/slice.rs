@@ -41,6 +41,13 @@ pub(crate) fn split<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     if !is_last(axis) {
         return Err(unsupported_value("axis", axis));
     }
+    if parts != node.outputs.len() {
+        let outputs = node.outputs.len();
+        return Err(Error::new(
+            ErrorKind::InvalidModel,
+            format!("num_outputs is {parts} with {outputs} outputs"),
+        ));
+    }
     let rows = ungrouped(lowering, node)?;
     let width = rows.operand.width;
     let sizes = match constant_integers(lowering, node, 1)?.or(old_sizes.map(<[i64]>::to_vec)) {

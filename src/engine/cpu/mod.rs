@@ -33,6 +33,10 @@ use crate::kernels::{KernelTable, Team};
 /// Tokens that one forward pass takes: enough for the products to work from the processor's caches, few enough for small buffers.
 const MAXIMUM_BATCH_TOKENS: usize = 256;
 
+/// The most bytes of the buffers of a forward pass, the logits not counted: more than a model of 70 billion parameters needs for the
+/// largest batch. Fewer tokens go through a pass of a model whose rows are wider.
+const MAXIMUM_SCRATCH_BYTES: u64 = 256 << 20;
+
 /// How a [`CpuEngine`] is set up.
 #[derive(Debug, Clone, Default)]
 pub struct CpuOptions {
@@ -59,6 +63,7 @@ pub struct CpuEngine {
     arena: Mutex<Arena>,
     budget: Arc<MemoryBudget>,
     context_length: usize,
+    batch_tokens: usize,
 }
 
 impl CpuEngine {
@@ -66,7 +71,7 @@ impl CpuEngine {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a kernel row that does not exist or that this CPU lacks, and for an impossible number
-    /// of threads.
+    /// of threads; [`ErrorKind::MemoryBudget`] for a program that needs more than 256 MiB of buffers for a single token.
     pub fn new(program: Program, options: &CpuOptions) -> Result<Self> {
         static IDENTITIES: AtomicUsize = AtomicUsize::new(0);
         let table = match &options.kernels {
@@ -78,6 +83,7 @@ impl CpuEngine {
             program.positions.map_or(options.context_length, |rows| rows.min(options.context_length));
         let shapes = program.layers.clone().into();
         let plan = Plan::new(program, options.accuracy);
+        let batch_tokens = batch_tokens(&plan)?;
         let arena = Mutex::new(Arena::new(&plan, team.threads()));
         Ok(Self {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
@@ -89,6 +95,7 @@ impl CpuEngine {
             arena,
             budget: MemoryBudget::new(options.memory_budget.unwrap_or(u64::MAX)),
             context_length,
+            batch_tokens,
         })
     }
 
@@ -119,7 +126,7 @@ impl CpuEngine {
     /// Bytes of buffers at the largest batch, without logits.
     #[must_use]
     pub fn scratch_bytes(&self) -> u64 {
-        self.plan.scratch_bytes(MAXIMUM_BATCH_TOKENS)
+        self.plan.scratch_bytes(self.batch_tokens)
     }
 
     fn cache<'c>(&self, cache: &'c mut dyn KvCache) -> Result<&'c mut CpuCache> {
@@ -146,7 +153,7 @@ impl Engine for CpuEngine {
     }
 
     fn maximum_batch_tokens(&self) -> usize {
-        MAXIMUM_BATCH_TOKENS
+        self.batch_tokens
     }
 
     fn new_cache(&self) -> Box<dyn KvCache> {
@@ -193,10 +200,10 @@ impl Engine for CpuEngine {
             chains.push(if parents.is_none() { tokens.len() } else { 0 });
             caches.push(cache);
         }
-        if layout.tokens.is_empty() || layout.tokens.len() > MAXIMUM_BATCH_TOKENS {
+        if layout.tokens.is_empty() || layout.tokens.len() > self.batch_tokens {
             let count = layout.tokens.len();
             return Err(Error::new(ErrorKind::InvalidArgument, format!("{count} tokens in one pass"))
-                .with_hint(format!("pass 1 to {MAXIMUM_BATCH_TOKENS}")));
+                .with_hint(format!("pass 1 to {}", self.batch_tokens)));
         }
         let logits = {
             let _turn = self.turns.wait(control)?;
@@ -217,6 +224,26 @@ impl Engine for CpuEngine {
             cache.length += added;
         }
         layout.take_apart(logits, batch, program.vocabulary_size())
+    }
+}
+
+/// How many tokens one forward pass takes, so that its buffers stay within their limit.
+fn batch_tokens(plan: &Plan) -> Result<usize> {
+    let of_one = plan.scratch_bytes(1);
+    let tokens = MAXIMUM_SCRATCH_BYTES.checked_div(of_one).unwrap_or(u64::MAX);
+    match usize::try_from(tokens).unwrap_or(usize::MAX).min(MAXIMUM_BATCH_TOKENS) {
+        0 => {
+            let widest = plan.program.steps.iter().max_by_key(|step| plan.program.widths[step.output.0]);
+            let message = format!(
+                "a single token needs {of_one} bytes of buffers, above the limit of {MAXIMUM_SCRATCH_BYTES}"
+            );
+            let error = Error::new(ErrorKind::MemoryBudget, message);
+            Err(match widest {
+                Some(step) => error.with_node(step.node.clone()),
+                None => error,
+            })
+        }
+        tokens => Ok(tokens),
     }
 }
 

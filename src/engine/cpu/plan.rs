@@ -41,7 +41,7 @@ impl Plan {
             program.steps.iter().rposition(|step| matches!(step.operation, Operation::Attend(_)));
         let head = head_step(&program);
         let forms = forms(&program, accuracy, last_attention, head);
-        let crossing = last_attention.map_or_else(Vec::new, |attention| crossing(&program, attention));
+        let crossing = crossing(&program, last_attention);
         let (slots, slot_widths) = assign_slots(&program);
         Self { program, accuracy, forms, slots, slot_widths, last_attention, crossing, head }
     }
@@ -75,8 +75,36 @@ impl Plan {
             })
             .iter()
             .sum();
-        ((floats + quantised) * tokens) as u64
+        // A cosine and a sine for each pair of elements.
+        let rotations: usize = self.program.ropes.iter().map(|rope| rope.dimensions * 4).sum();
+        ((floats + quantised + rotations) as u64).saturating_mul(tokens as u64)
     }
+}
+
+/// The values that are made before the last attention step and read after it, each once.
+fn crossing(program: &Program, last_attention: Option<usize>) -> Vec<ValueId> {
+    let Some(attention) = last_attention else { return Vec::new() };
+    let made = made_at(program);
+    let mut crossing: Vec<ValueId> = program
+        .steps
+        .iter()
+        .skip(attention + 1)
+        .flat_map(|step| step.operation.operands())
+        .map(|operand| operand.value)
+        .filter(|value| made[value.0] < attention)
+        .collect();
+    crossing.sort_unstable();
+    crossing.dedup();
+    crossing
+}
+
+/// Per value, the step that makes it.
+fn made_at(program: &Program) -> Vec<usize> {
+    let mut made_at = vec![0; program.widths.len()];
+    for (index, step) in program.steps.iter().enumerate() {
+        made_at[step.output.0] = index;
+    }
+    made_at
 }
 
 /// Whether a product with `matrix` works on activations quantised to 8 bits.
@@ -111,16 +139,6 @@ fn head_step(program: &Program) -> Option<usize> {
     None
 }
 
-fn crossing(program: &Program, attention: usize) -> Vec<ValueId> {
-    let mut made_before = vec![false; program.widths.len()];
-    for step in program.steps.iter().take(attention) {
-        made_before[step.output.0] = true;
-    }
-    let after = program.steps.iter().skip(attention + 1).flat_map(|step| step.operation.operands());
-    let crossing = after.map(|operand| operand.value).filter(|value| made_before[value.0]);
-    crossing.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 fn forms(
     program: &Program,
     accuracy: Accuracy,
@@ -128,9 +146,8 @@ fn forms(
     head: Option<usize>,
 ) -> Vec<Forms> {
     let mut forms = vec![Forms::default(); program.widths.len()];
-    let mut made_at = vec![0; program.widths.len()];
+    let made_at = made_at(program);
     for (index, step) in program.steps.iter().enumerate() {
-        made_at[step.output.0] = index;
         let crosses = |operand: Operand| {
             last_attention.is_some_and(|attention| index > attention && made_at[operand.value.0] < attention)
         };

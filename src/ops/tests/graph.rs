@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Program, ProgramOptions, lower};
-use crate::model::{FileOptions, GraphFiles, GraphNames, Load};
+use crate::model::{FileOptions, GraphFiles, Load};
 use crate::onnx::{
     self, Attribute, AttributeValue, DataType, Graph, Model, Node, OperatorSet, Tensor, TensorContent,
     ValueInfo,
