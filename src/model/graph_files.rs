@@ -16,6 +16,9 @@ use crate::onnx::{self, DataType, TensorContent};
 /// resolved, and its numbers take up to eight times the bytes that they have in the file.
 const MAXIMUM_COPIES: usize = 32;
 
+/// How many bytes may be copied however small the graph is.
+const FREE_COPIES: usize = 1 << 20;
+
 /// How the files of a model are opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileOptions {
@@ -130,7 +133,7 @@ impl GraphFiles {
 
     fn count_copy(&self, length: usize) -> Result<()> {
         let copied = self.copied.fetch_add(length, Ordering::Relaxed).saturating_add(length);
-        if copied <= self.as_bytes().len().saturating_mul(MAXIMUM_COPIES) {
+        if copied <= self.as_bytes().len().saturating_mul(MAXIMUM_COPIES).max(FREE_COPIES) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::MemoryBudget, "lists of numbers in the graph are used too often")

@@ -23,6 +23,9 @@ pub(crate) use self::tensor::{Small, clamped, reshaped_dims, squeezed_dims};
 /// Deeper than any chain of integer nodes in a decoder graph.
 const MAXIMUM_DEPTH: usize = 200;
 
+/// The most elements that the values of one evaluation have together: several masks of a million positions.
+const HELD_ELEMENTS: usize = 1 << 23;
+
 /// More elements than all values of one load take together: a few million for a context of a million positions.
 const ELEMENT_BUDGET: usize = 1 << 26;
 
@@ -78,7 +81,7 @@ impl<'v, 'a> Control<'v, 'a> {
     pub(crate) fn value(&mut self, call: Call, name: &str) -> Result<Rc<Small>> {
         let known = self.known.remove(&call).unwrap_or_default();
         let (widths, elements_left) = (&self.widths, &mut self.elements_left);
-        let mut evaluation = Evaluation { view: self.view, call, known, widths, elements_left };
+        let mut evaluation = Evaluation { view: self.view, call, known, widths, elements_left, held: 0 };
         let value = evaluation.at_depth(name, 0);
         let known = evaluation.known;
         if call.total() <= KEPT_LENGTH {
@@ -106,6 +109,8 @@ struct Evaluation<'e, 'v, 'a> {
     known: HashMap<String, Rc<Small>>,
     widths: &'e HashMap<&'a str, usize>,
     elements_left: &'e mut usize,
+    /// Elements that this evaluation has added to `known`.
+    held: usize,
 }
 
 impl Evaluation<'_, '_, '_> {
@@ -121,6 +126,10 @@ impl Evaluation<'_, '_, '_> {
             .with_node(name));
         }
         let value = Rc::new(self.compute(name, depth)?);
+        self.held += value.elements.len();
+        if self.held > HELD_ELEMENTS {
+            return Err(unsupported("masks and positions that hold too much at a time").with_node(name));
+        }
         // A value without elements takes room too.
         *self.elements_left = self
             .elements_left

@@ -291,7 +291,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
             ("parts of [3, 2]", split(vec![int("axis", -1), ints("split", &[3, 2])])),
             ("parts of [4, 0]", split(vec![int("axis", -1), ints("split", &[4, 0])])),
             ("columns of 4", split(vec![int("axis", -1), ints("split", &[5, -1])])),
-            ("columns of 4", split(vec![int("axis", -1), int("num_outputs", 3)])),
+            ("num_outputs", split(vec![int("axis", -1), int("num_outputs", 3)])),
             ("num_outputs", split(vec![int("axis", -1), int("num_outputs", -1)])),
             ("a part of each head", heads().tested(split_of(&["heads"], &["a", "b"], vec![int("axis", -1)]))),
         ]
