@@ -1,0 +1,219 @@
+//! The list of behaviour cases that all languages share, through the Rust API.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "the count, and the skipped cases by name")]
+
+mod behaviour {
+    pub(crate) mod list;
+}
+
+use std::path::Path;
+
+use edgeslm::answer::{ClassifyOptions, LabelScore};
+use edgeslm::kernels::KernelTable;
+use edgeslm::model::Load;
+use edgeslm::sampling::SamplingOptions;
+use edgeslm::session::{Event, GenerateOptions, Prompt, SessionOptions, Stream};
+use edgeslm::text::{Message, RenderOptions, Role, SpecialTokens};
+use edgeslm::{Accuracy, Error, LoadOptions, Model, Result};
+
+use behaviour::list::{self, Given, Lines};
+
+fn load_options(case: &Given, kernels: &str) -> LoadOptions {
+    LoadOptions {
+        accuracy: if case.has("strict") { Accuracy::Strict } else { Accuracy::Default },
+        load: if case.has("copy") { Load::Copy } else { Load::Map },
+        threads: case.number("threads"),
+        context_length: case.number("context_length"),
+        memory_budget: case.number("memory_budget"),
+        kernels: Some(case.find("kernels").unwrap_or(kernels).to_owned()),
+        ..LoadOptions::default()
+    }
+}
+
+fn session_options(case: &Given) -> SessionOptions {
+    let defaults = SessionOptions::default();
+    SessionOptions {
+        context: case.number("context"),
+        prefill_chunk: case.number("prefill_chunk").unwrap_or(defaults.prefill_chunk),
+        system: case.find("system").map(str::to_owned),
+        ..defaults
+    }
+}
+
+fn sampling_options(case: &Given) -> SamplingOptions {
+    let defaults = SamplingOptions::default();
+    let bias = |entry: &str| {
+        let (token, bias) = entry.split_once(' ').unwrap();
+        (token.parse().unwrap(), bias.parse().unwrap())
+    };
+    SamplingOptions {
+        temperature: case.number("temperature").unwrap_or(defaults.temperature),
+        top_k: case.number("top_k").unwrap_or(defaults.top_k),
+        top_p: case.number("top_p").unwrap_or(defaults.top_p),
+        min_p: case.number("min_p").unwrap_or(defaults.min_p),
+        repetition_penalty: case.number("repetition_penalty").unwrap_or(defaults.repetition_penalty),
+        frequency_penalty: case.number("frequency_penalty").unwrap_or(defaults.frequency_penalty),
+        presence_penalty: case.number("presence_penalty").unwrap_or(defaults.presence_penalty),
+        penalty_window: case.number("penalty_window").unwrap_or(defaults.penalty_window),
+        logit_bias: case.all("bias").map(bias).collect(),
+        seed: case.number("seed"),
+    }
+}
+
+fn generate_options(case: &Given) -> GenerateOptions {
+    let defaults = GenerateOptions::default();
+    GenerateOptions {
+        max_tokens: case.number("max_tokens").unwrap_or(defaults.max_tokens),
+        sampling: Some(sampling_options(case)),
+        stop: case.all("stop").map(str::to_owned).collect(),
+        stop_tokens: case.numbers("stop_token"),
+        ignore_stop_tokens: case.has("ignore_stop_tokens"),
+        log_probabilities: case.number("log_probabilities"),
+        ..defaults
+    }
+}
+
+/// The messages of a case, or `None` where one has a role that cannot be said in Rust.
+fn messages(case: &Given) -> Option<Vec<Message>> {
+    let message = |line: &str| {
+        let (role, content) = line.split_once(' ').unwrap();
+        Some(Message::new(Role::from_name(role)?, content))
+    };
+    case.all("message").map(message).collect()
+}
+
+/// The prompt of a case: its messages, or its text.
+fn prompt(case: &Given) -> Option<Prompt> {
+    Some(case.find("prompt").map_or(messages(case)?.into(), Prompt::from))
+}
+
+fn words<T>(items: impl IntoIterator<Item = T>, show: impl Fn(T) -> String) -> String {
+    items.into_iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+fn ids(tokens: &[u32]) -> String {
+    words(tokens, u32::to_string)
+}
+
+/// Reads an answer to its end.
+fn answer(case: &Given, stream: Stream<'_>) -> Result<Lines> {
+    let (mut tokens, mut text, mut probabilities, mut outcome) =
+        (Vec::new(), String::new(), Vec::new(), None);
+    for event in stream {
+        match event? {
+            Event::Token { id, log_probabilities } => {
+                tokens.push(id);
+                probabilities.extend(log_probabilities);
+            }
+            Event::Text(piece) => text.push_str(&piece),
+            Event::Finished(end) => outcome = Some(end),
+            _ => {}
+        }
+    }
+    let outcome = outcome.expect("an answer has an end");
+    let mut lines =
+        vec![("tokens", ids(&tokens)), ("text", text), ("finish", outcome.reason.name().to_owned())];
+    if case.has("seed") {
+        lines.push(("seed", outcome.seed.to_string()));
+    }
+    if case.has("log_probabilities") {
+        lines.push(("top", words(&probabilities, |of| of.top.len().to_string())));
+        lines.push(("log_probabilities", words(&probabilities, |of| format!("{:.7}", of.chosen))));
+    }
+    let counts = outcome.statistics;
+    let counts = [counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens];
+    lines.push(("counts", words(counts, |count| count.to_string())));
+    Ok(lines.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn line(key: &str, value: impl ToString) -> Lines {
+    vec![(key.to_owned(), value.to_string())]
+}
+
+fn tokenize(model: &Model, case: &Given) -> Result<Vec<u32>> {
+    let (tokenizer, text) = (model.text().tokenizer(), case.text("text"));
+    match case.find("mode").unwrap_or("prompt") {
+        "prompt" => model.text().raw_tokens(text),
+        "continuation" => tokenizer.encode(text, SpecialTokens::None),
+        "plain" => tokenizer.encode_plain(text),
+        other => panic!("there is no mode {other}"),
+    }
+}
+
+/// What a case gives, or `None` where it cannot be said in Rust.
+fn run(case: &Given, kernels: &str) -> Result<Option<Lines>> {
+    let Some(messages) = messages(case) else { return Ok(None) };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(case.text("model"));
+    let model = Model::load(directory, &load_options(case, kernels))?;
+    let session = || model.session(session_options(case));
+    Ok(Some(match case.text("do") {
+        "generate" | "chat" => {
+            let Some(prompt) = prompt(case) else { return Ok(None) };
+            answer(case, session()?.stream(prompt, &generate_options(case))?)?
+        }
+        "turns" => {
+            let (mut session, mut lines) = (session()?, Lines::new());
+            for turn in case.all("turn") {
+                lines.extend(answer(case, session.chat(turn, &generate_options(case))?)?);
+            }
+            lines
+        }
+        "classify" => {
+            let Some(prompt) = prompt(case) else { return Ok(None) };
+            let labels: Vec<&str> = case.all("label").collect();
+            let score = match case.find("score").unwrap_or("joint") {
+                "joint" => LabelScore::Joint,
+                "trie_normalised" => LabelScore::TrieNormalised,
+                other => panic!("there is no score {other}"),
+            };
+            let options = ClassifyOptions { score, ..ClassifyOptions::default() };
+            let result = session()?.classify_with(prompt, &labels, &options)?;
+            let probabilities = words(result.probabilities, |probability| format!("{probability:.8}"));
+            [line("index", result.index), line("probabilities", probabilities)].concat()
+        }
+        "tokenize" => line("tokens", ids(&tokenize(&model, case)?)),
+        "count" => line("count", tokenize(&model, case)?.len()),
+        "detokenize" => {
+            let skip = case.has("skip_special_tokens");
+            line("text", model.text().tokenizer().decode(&case.numbers("ids"), skip))
+        }
+        "render" => line("text", model.text().render(&messages, &RenderOptions::default())?),
+        other => panic!("there is nothing to do called {other}"),
+    }))
+}
+
+#[test]
+fn the_shared_cases_with_every_kernel_row() {
+    let cases = list::read();
+    let rows: Vec<&str> = KernelTable::supported().map(KernelTable::name).collect();
+    for (index, row) in rows.iter().enumerate() {
+        let mut results = Vec::new();
+        let mut skipped = 0;
+        for case in &cases {
+            let found = case.given().and_then(|given| {
+                run(&given, row).unwrap_or_else(|error: Error| Some(line("status", error.kind().name())))
+            });
+            if found.is_none() {
+                skipped += 1;
+                println!("skipped: {}: it cannot be said in Rust", case.name);
+            }
+            results.push(found);
+        }
+        if index == 0 && std::env::var("EDGESLM_BLESS").as_deref() == Ok("1") {
+            list::write(&results);
+            return;
+        }
+        for (case, found) in cases.iter().zip(&results) {
+            let Some(found) = found else { continue };
+            assert!(
+                list::same(found, &case.expected),
+                "{} with {row} kernels:\nexpected {:#?}\nfound {found:#?}",
+                case.name,
+                case.expected
+            );
+        }
+        println!("{} cases with {row} kernels, {skipped} skipped", cases.len() - skipped);
+        assert!(skipped <= 2, "a text that is no UTF-8 and a role that there is not");
+    }
+}
