@@ -44,23 +44,6 @@ pub(crate) fn build(target: &str) -> anyhow::Result<PathBuf> {
     Ok(toolchain.folder.join(target).join("release"))
 }
 
-/// The test programs for `target`, built with the profile of tests.
-pub(crate) fn build_tests(target: &str, arguments: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    let toolchain = Toolchain::find(target)?;
-    let mut command = toolchain.command("test", target);
-    command.args(["--no-run", "--message-format", "json"]).args(arguments);
-    let output = command.stderr(std::process::Stdio::inherit()).output()?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", output.status);
-    }
-    let messages = String::from_utf8(output.stdout)?;
-    let programs = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    Ok(programs.collect())
-}
-
 /// How Cargo is called for another machine.
 pub(crate) struct Toolchain {
     target: String,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{python, size};
+use crate::{package, python, size};
 
 /// The steps: what each checks, and the arguments to Cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -22,7 +22,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         step(name, || cargo(arguments))?;
     }
     step("what ONNX Runtime and onnxruntime-genai say", python::run)?;
-    step("size of the shared library", size::run)
+    step("size of the shared library", size::run)?;
+    step("the packed result", package::run)
 }
 
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
