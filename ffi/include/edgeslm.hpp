@@ -264,11 +264,15 @@ struct Classification {
 /// An answer as it is made. Iterating gives its text piece by piece; a piece is valid until the next.
 class Stream {
   public:
-    /// The next event, valid until the next call; NULL after the last.
+    /// The next event, valid until the next call; NULL after the last. The session is in use until then, or until the
+    /// stream is destroyed.
     const slm_event *next() {
         const slm_event *event = nullptr;
+        if (handle_ == nullptr) return event;
         detail::check([&](slm_error **error) { return slm_stream_next(handle_.get(), &event, error); });
-        if (event != nullptr && event->kind == SLM_EVENT_FINISHED) {
+        if (event == nullptr) {
+            handle_.reset();
+        } else if (event->kind == SLM_EVENT_FINISHED) {
             finish_reason_ = event->finish_reason;
             seed_ = event->seed;
             if (event->statistics != nullptr) statistics_ = *event->statistics;
@@ -326,7 +330,7 @@ class Stream {
 
     iterator begin() { return iterator(this); }
     iterator end() const noexcept { return {}; }
-    /// The handle in C, owned by this object.
+    /// The handle in C, owned by this object; NULL after the end.
     slm_stream *handle() const noexcept { return handle_.get(); }
 
   private:
@@ -394,7 +398,7 @@ class Session {
     std::vector<float> logits(const std::vector<uint32_t> &tokens, size_t last, size_t vocabulary_size) {
         const bool fits = vocabulary_size == 0 || last <= std::numeric_limits<size_t>::max() / sizeof(float) / vocabulary_size;
         // The library refuses an impossible `last` by itself, given any array.
-        std::vector<float> rows(fits && last <= tokens.size() ? last * vocabulary_size : 1);
+        std::vector<float> rows(fits && last > 0 && last <= tokens.size() ? last * vocabulary_size : 1);
         detail::check([&](slm_error **error) {
             return slm_session_logits(handle_.get(), tokens.data(), tokens.size(), last, nullptr, rows.data(), rows.size(),
                                       error);

@@ -4,110 +4,18 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 #![cfg(unix)]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"];
-
-fn ffi_directory() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn header() -> String {
-    std::fs::read_to_string(ffi_directory().join("include/edgeslm.h")).expect("edgeslm.h")
-}
-
-fn fixture() -> PathBuf {
-    ffi_directory().join("../tests/data/models/llama-3.2-1b-int4")
-}
-
-/// Whether a tool is there. Without it a test is skipped by name, except where CI must run everything.
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "{tool} is missing");
-    if !found {
-        println!("skipped: {tool} is missing");
-    }
-    found
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("UTF-8")
-}
-
-/// The shared library as programs find it, in a directory with both of its names.
-fn library_directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        // Cargo builds a cdylib for no test, and tells here what it has built.
-        let output = run(Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--offline", "--lib", "--message-format", "json"])
-            .current_dir(ffi_directory()));
-        let library = text(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["kind"][0] == "cdylib")
-            .filter_map(|message| {
-                let files = message["filenames"].as_array()?;
-                files
-                    .iter()
-                    .filter_map(|file| file.as_str())
-                    .find(|file| file.ends_with(".so"))
-                    .map(PathBuf::from)
-            })
-            .next()
-            .expect("cargo built libedgeslm.so");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
-        std::fs::create_dir_all(&directory).expect("a directory for the library");
-        for name in ["libedgeslm.so", "libedgeslm.so.0"] {
-            let link = directory.join(name);
-            let _absent = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(&library, &link).expect("a link to the library");
-        }
-        directory
-    })
-}
-
-/// Compiles a program against the header and the library.
-fn compile(compiler: &str, standard: &str, source: &Path, more: &[&str]) -> PathBuf {
-    let name = source.file_stem().expect("a file name").to_string_lossy();
-    let program =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", standard.replace('+', "p")));
-    run(Command::new(compiler)
-        .arg(format!("-std={standard}"))
-        .args(WARNINGS)
-        .args(more)
-        .arg("-I")
-        .arg(ffi_directory().join("include"))
-        .arg(source)
-        .arg("-L")
-        .arg(library_directory())
-        .args(["-ledgeslm", "-lm", "-o"])
-        .arg(&program));
-    program
-}
-
-/// A command that runs a compiled program.
-fn program(path: &Path) -> Command {
-    let mut command = Command::new(path);
-    command.env("LD_LIBRARY_PATH", library_directory());
-    command
-}
+use common::{
+    assert_cases, assert_interrupt_stops_the_answer, assert_triage, behaviour_cases, compile, example,
+    ffi_directory, fixture, has, header, library_directory, models, program, run, text,
+};
+use edgeslm::kernels::KernelTable;
 
 #[test]
 fn the_committed_header_is_what_the_sources_say() {
@@ -194,7 +102,7 @@ fn the_chat_example_converses() {
     if !has("cc") {
         return;
     }
-    let chat = compile("cc", "c11", &ffi_directory().join("../examples/c/chat.c"), &[]);
+    let chat = compile("cc", "c11", &example("c/chat.c"), &[]);
     let mut child = program(&chat)
         .arg(fixture())
         .arg("8")
@@ -231,4 +139,49 @@ fn the_header_is_c_plus_plus_too() {
     std::fs::write(&source, program_text).expect("the program's file");
     let output = run(&mut program(&compile("g++", "c++17", &source, &[])));
     assert_eq!(text(&output.stdout).trim(), env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_shared_cases_in_c_with_every_kernel_row() {
+    if !has("cc") {
+        return;
+    }
+    let behaviour = compile("cc", "c11", &ffi_directory().join("tests/behaviour.c"), &[]);
+    for row in KernelTable::supported() {
+        let output =
+            run(program(&behaviour).arg(behaviour_cases()).arg(models()).env("EDGESLM_KERNELS", row.name()));
+        assert_cases(text(&output.stdout), 0);
+    }
+}
+
+#[test]
+fn every_promise_of_the_header_for_c_plus_plus_holds() {
+    if !has("g++") {
+        return;
+    }
+    let contract = ffi_directory().join("tests/contract.cpp");
+    for (standard, more) in [("c++17", vec![]), ("c++20", vec!["-fsanitize=address", "-g"])] {
+        let output = run(program(&compile("g++", standard, &contract, &more)).arg(fixture()));
+        assert_eq!(text(&output.stdout), "every promise holds\n");
+    }
+}
+
+#[test]
+fn the_triage_example_in_c() {
+    if !has("cc") {
+        return;
+    }
+    let triage = compile("cc", "c17", &example("c/triage.c"), &["-fsanitize=address", "-g"]);
+    assert_triage(|| program(&triage));
+    assert_interrupt_stops_the_answer(program(&triage));
+}
+
+#[test]
+fn the_triage_example_in_c_plus_plus() {
+    if !has("g++") {
+        return;
+    }
+    let triage = compile("g++", "c++17", &example("cpp/triage.cpp"), &[]);
+    assert_triage(|| program(&triage));
+    assert_interrupt_stops_the_answer(program(&triage));
 }

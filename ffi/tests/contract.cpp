@@ -1,0 +1,287 @@
+// The promises of edgeslm.hpp, as a C++ program meets them: contract MODEL_DIRECTORY.
+// Prints the first promise that is broken and exits with 1.
+#include <edgeslm.hpp>
+#include <edgeslm.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <iostream>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+using edgeslm::Cancel;
+using edgeslm::GenerateOptions;
+using edgeslm::Message;
+using edgeslm::Model;
+using edgeslm::Sampling;
+using edgeslm::Session;
+using edgeslm::Stream;
+
+static_assert(!std::is_copy_constructible_v<Session> && std::is_nothrow_move_constructible_v<Session>);
+static_assert(!std::is_copy_constructible_v<Stream> && std::is_move_assignable_v<Stream>);
+static_assert(std::is_copy_constructible_v<Model> && std::is_copy_constructible_v<Cancel>);
+static_assert(std::is_base_of_v<std::exception, edgeslm::Error>);
+
+const std::string question = "Is the door open?";
+
+void require(bool holds, const char *promise, int line) {
+    if (holds) return;
+    std::cout << "contract.cpp:" << line << ": broken: " << promise << '\n';
+    std::exit(EXIT_FAILURE);
+}
+
+#define REQUIRE(...) require((__VA_ARGS__), #__VA_ARGS__, __LINE__)
+
+// Requires that a call throws an error of `status`, and gives the error.
+template <typename Function> edgeslm::Error thrown(slm_status status, Function &&function) {
+    try {
+        function();
+    } catch (const edgeslm::Error &error) {
+        if (error.status() != status) std::cout << "not " << slm_status_name(status) << ": " << error.what() << '\n';
+        REQUIRE(error.status() == status && !error.message().empty());
+        REQUIRE(std::string(error.what()).find(error.message()) != std::string::npos);
+        return error;
+    }
+    REQUIRE(!"the call fails");
+    std::abort();
+}
+
+GenerateOptions tokens(uint32_t count) {
+    GenerateOptions options;
+    options.max_tokens = count;
+    options.ignore_stop_tokens = true;
+    return options;
+}
+
+bool contains(const std::string &text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+void errors(const std::string &directory, const Model &model) {
+    const auto missing = thrown(SLM_NOT_FOUND, [] { Model::load("/nowhere/at all"); });
+    REQUIRE(contains(missing.file(), "nowhere") && contains(missing.what(), "nowhere"));
+    edgeslm::LoadOptions load;
+    load.kernels = "x87";
+    const auto kernels = thrown(SLM_INVALID_ARGUMENT, [&] { Model::load(directory, load); });
+    REQUIRE(!kernels.hint().empty() && contains(kernels.what(), kernels.hint()));
+    load = {};
+    load.memory_budget = 1;
+    Session poor = Model::load(directory, load).session();
+    thrown(SLM_MEMORY_BUDGET, [&] { poor.generate(question).text(); });
+
+    Session session = model.session();
+    thrown(SLM_INVALID_ARGUMENT, [&] { session.generate(""); });
+    GenerateOptions cold;
+    cold.sampling = Sampling{};
+    cold.sampling->temperature = -1;
+    REQUIRE(contains(thrown(SLM_INVALID_ARGUMENT, [&] { session.generate(question, cold); }).message(), "temperature"));
+    thrown(SLM_INVALID_UTF8, [&] { session.generate("\xff"); });
+    thrown(SLM_INVALID_ARGUMENT, [&] { session.chat({{"operator", question}}); });
+    // An error outlives what it came from.
+    const edgeslm::Error copy = missing;
+    REQUIRE(std::string(copy.what()) == missing.what());
+}
+
+void texts(const std::string &directory, const Model &model) {
+    REQUIRE(contains(std::string(edgeslm::build_info()), edgeslm::version()));
+    REQUIRE(contains(model.info(), "\"vocabulary_size\":" + std::to_string(model.sizes().vocabulary_size)));
+    const auto ids = model.tokenize("The door is open.", SLM_TOKENIZE_PLAIN);
+    REQUIRE(ids.size() > 3 && ids.size() == model.count_tokens("The door is open.", SLM_TOKENIZE_PLAIN));
+    REQUIRE(model.detokenize(ids) == "The door is open.");
+    REQUIRE(model.tokenize({}, SLM_TOKENIZE_PLAIN).empty() && model.detokenize({}).empty());
+    REQUIRE(contains(model.render({{"user", question}}), question));
+    const auto estimate = Model::estimate(directory, 64);
+    REQUIRE(estimate.total == estimate.weights + estimate.cache + estimate.scratch + estimate.text);
+    REQUIRE(model.recommended_sampling().top_p > 0);
+}
+
+void streams(const Model &model) {
+    Session session = model.session();
+    Stream stream = session.generate(question, tokens(12));
+    REQUIRE(stream.finish_reason() == 0 && !stream.statistics());
+    std::string pieces;
+    for (std::string_view piece : stream) {
+        REQUIRE(!piece.empty());
+        pieces += piece;
+    }
+    REQUIRE(stream.finish_reason() == SLM_FINISH_MAX_TOKENS && stream.statistics()->generated_tokens == 12);
+    REQUIRE(stream.next() == nullptr && stream.next_text().empty() && stream.begin() == stream.end());
+    // What has ended leaves its session free; what has not keeps it.
+    session.reset();
+    stream = session.generate(question, tokens(12));
+    REQUIRE(!stream.next_text().empty() && stream.handle() != nullptr);
+    thrown(SLM_BUSY, [&] { session.reset(); });
+    stream = model.session().generate(question, tokens(12));
+    REQUIRE(stream.text() == pieces);
+    session.reset();
+    REQUIRE(session.generate(question, tokens(12)).text() == pieces && session.statistics().generated_tokens == 12);
+
+    auto options = tokens(3);
+    options.log_probabilities = 4;
+    size_t count = 0;
+    Stream events = session.generate(question, options);
+    while (const slm_event *event = events.next()) {
+        if (event->kind != SLM_EVENT_TOKEN) continue;
+        REQUIRE(event->top_count == 4 && event->top[0].token == event->token && event->log_probability < 0);
+        count++;
+    }
+    REQUIRE(count == 3);
+}
+
+void sampling(const Model &model) {
+    Session session = model.session();
+    const auto answer = [&](uint64_t seed) {
+        auto options = tokens(20);
+        options.sampling = Sampling{};
+        options.sampling->temperature = 1.5f;
+        options.sampling->seed = seed;
+        Stream stream = session.generate(question, options);
+        std::string text = stream.text();
+        REQUIRE(stream.seed() == seed);
+        return text;
+    };
+    REQUIRE(answer(1) == answer(1));
+    REQUIRE(answer(1) != answer(2) || answer(1) != answer(3));
+    auto options = tokens(1);
+    options.sampling = Sampling{};
+    const uint32_t chosen = 300;
+    options.sampling->logit_bias = {{chosen, 1000.0f}};
+    REQUIRE(session.generate(question, options).text() == model.detokenize({chosen}));
+    const std::string text = session.generate(question, tokens(8)).text();
+    options = tokens(8);
+    options.stop = {"never", text.substr(0, 1)};
+    Stream stopped = session.generate(question, options);
+    REQUIRE(stopped.text().empty() && stopped.finish_reason() == SLM_FINISH_STOP_STRING);
+}
+
+void classifications(const Model &model) {
+    Session session = model.session();
+    const std::vector<std::string> labels = {" urgent", " routine", " nothing"};
+    const auto result = session.classify("The pump is leaking. This is", labels);
+    const auto &p = result.probabilities;
+    REQUIRE(p.size() == 3 && std::fabs(std::accumulate(p.begin(), p.end(), 0.0) - 1) < 1e-5);
+    REQUIRE(result.index == static_cast<size_t>(std::max_element(p.begin(), p.end()) - p.begin()));
+    edgeslm::ClassifyOptions options;
+    options.score = SLM_SCORE_TRIE_NORMALISED;
+    REQUIRE(session.classify({{"user", question}}, {"yes", "no"}, options).probabilities.size() == 2);
+    thrown(SLM_INVALID_ARGUMENT, [&] { session.classify("x", std::vector<std::string>{}); });
+    options.cancel = Cancel();
+    options.cancel->signal();
+    thrown(SLM_CANCELLED, [&] { session.classify("The pump is leaking.", labels, options); });
+}
+
+void logits(const Model &model) {
+    Session session = model.session();
+    const auto prompt = model.tokenize(question);
+    const size_t width = model.sizes().vocabulary_size;
+    const auto rows = session.logits(prompt, 2, width);
+    REQUIRE(rows.size() == 2 * width && session.length() == prompt.size());
+    const auto last = rows.begin() + static_cast<std::ptrdiff_t>(width);
+    const auto best = static_cast<uint32_t>(std::max_element(last, rows.end()) - last);
+    Stream greedy = session.generate(question, tokens(1));
+    const slm_event *event = greedy.next();
+    while (event != nullptr && event->kind != SLM_EVENT_TOKEN) event = greedy.next();
+    REQUIRE(event != nullptr && event->token == best);
+    Session other = model.session();
+    thrown(SLM_INVALID_ARGUMENT, [&] { other.logits(prompt, prompt.size() + 1, width); });
+    thrown(SLM_INVALID_ARGUMENT, [&] { other.logits(prompt, 0, width); });
+    thrown(SLM_BUFFER_TOO_SMALL, [&] { other.logits(prompt, 1, width - 1); });
+}
+
+void history(const Model &model) {
+    edgeslm::SessionOptions options;
+    options.system = "Be brief.";
+    Session session = model.session(options);
+    const std::string answer = session.turn(question, tokens(5)).text();
+    REQUIRE(contains(session.history(), "Be brief.") && contains(session.history(), question));
+    REQUIRE(session.length() > 3);
+    session.rewind(3);
+    REQUIRE(session.length() == 3);
+    session.reset();
+    REQUIRE(session.length() == 0 && !contains(session.history(), question) && contains(session.history(), "Be brief."));
+    const std::vector<Message> messages = {{"system", "Be brief."}, {"user", question}};
+    REQUIRE(session.chat(messages, tokens(5)).text() == answer);
+    session.set_history(messages);
+    REQUIRE(contains(session.history(), question));
+}
+
+void moves(const std::string &directory) {
+    Model model = Model::load(directory);
+    const Model copy = model;
+    Session first = model.session();
+    Session second = std::move(first);
+    const std::string expected = second.generate(question, tokens(6)).text();
+    // The session moves while a stream on it is open, the stream moves in the middle, and the model goes first.
+    Stream stream = second.generate(question, tokens(6));
+    std::string text(stream.next_text());
+    first = std::move(second);
+    model = Model::load(directory);
+    Stream moved = std::move(stream);
+    for (std::string_view piece : moved) text += piece;
+    REQUIRE(text == expected);
+    moved = copy.session().generate(question, tokens(6));
+    REQUIRE(moved.text() == expected);
+    REQUIRE(first.generate(question, tokens(6)).text() == expected);
+}
+
+void cancelling(const Model &model) {
+    Session session = model.session();
+    const Cancel cancel;
+    auto options = tokens(UINT32_MAX);
+    options.cancel = cancel;
+    Stream stream = session.generate(question, options);
+    REQUIRE(!stream.next_text().empty());
+    std::thread([cancel] { cancel.signal(); }).join();
+    stream.text();
+    REQUIRE(stream.finish_reason() == SLM_FINISH_CANCELLED && stream.statistics()->generated_tokens < 100);
+    stream = model.session().generate(question, options);
+    REQUIRE(stream.text().empty() && stream.finish_reason() == SLM_FINISH_CANCELLED);
+    cancel.reset();
+    options.max_tokens = 4;
+    stream = model.session().generate(question, options);
+    stream.text();
+    REQUIRE(stream.finish_reason() == SLM_FINISH_MAX_TOKENS);
+    options.deadline = std::chrono::milliseconds(0);
+    options.max_tokens = UINT32_MAX;
+    stream = model.session().generate(question, options);
+    stream.text();
+    REQUIRE(stream.finish_reason() == SLM_FINISH_DEADLINE);
+}
+
+void threads(const Model &model) {
+    const std::string expected = model.session().generate(question, tokens(6)).text();
+    std::vector<std::string> answers(4);
+    std::vector<std::thread> workers;
+    for (std::string &answer : answers)
+        workers.emplace_back([&answer, &model] { answer = model.session().generate(question, tokens(6)).text(); });
+    for (std::thread &worker : workers) worker.join();
+    REQUIRE(answers == std::vector<std::string>(4, expected));
+}
+
+} // namespace
+
+int main(int, char **argv) {
+    try {
+        const std::string directory = argv[1];
+        const Model model = Model::load(directory);
+        errors(directory, model);
+        texts(directory, model);
+        streams(model);
+        sampling(model);
+        classifications(model);
+        logits(model);
+        history(model);
+        moves(directory);
+        cancelling(model);
+        threads(model);
+    } catch (const std::exception &error) {
+        std::cout << "an error that was not expected: " << error.what() << '\n';
+        return EXIT_FAILURE;
+    }
+    std::cout << "every promise holds\n";
+}
