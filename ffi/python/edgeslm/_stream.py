@@ -95,7 +95,11 @@ class Stream:
         self._with_log_probabilities = with_log_probabilities
         self._worker: Optional[ThreadPoolExecutor] = None
         self._finished: Optional[Finished] = None
-        self._finalizer = weakref.finalize(self, _free, handle, cancel)
+        # Held by a call on the handle, and while it is freed.
+        self._in_use = threading.Lock()
+        self._finalizer = weakref.finalize(self, lib.slm_stream_free, handle)
+        # The flag lives as long as this object, so that any thread may signal it at any time.
+        weakref.finalize(self, lib.slm_cancel_free, cancel)
 
     def next_event(self) -> Optional[Event]:
         """The next event; None after the last."""
@@ -106,11 +110,10 @@ class Stream:
         # Only the main thread is interrupted, and only while it runs Python.
         if threading.current_thread() is not threading.main_thread():
             return self._settle(self._step())
-        future = self._start()
         try:
-            event = future.result()
+            event = self._start().result()
         except BaseException:
-            self._abandon(future)
+            self.close()
             raise
         return self._settle(event)
 
@@ -120,11 +123,10 @@ class Stream:
             if self._finished is not None:
                 return None
             raise ClosedError("stream")
-        future = self._start()
         try:
-            event = await asyncio.wrap_future(future)
+            event = await asyncio.wrap_future(self._start())
         except BaseException:
-            self._abandon(future)
+            self.close()
             raise
         return self._settle(event)
 
@@ -133,17 +135,13 @@ class Stream:
             self._worker = ThreadPoolExecutor(1, "edgeslm-stream")
         return self._worker.submit(self._step)
 
-    def _abandon(self, future: Future[Optional[Event]]) -> None:
-        """Ends the answer and waits for the call in progress, which notices soon."""
-        lib.slm_cancel_signal(self._cancel)
-        if not future.cancel():
-            future.exception()
-        self.close()
-
     def _step(self) -> Optional[Event]:
-        pointer = ffi.new("slm_event **")
-        call(lib.slm_stream_next, self._handle, pointer)
-        return self._event(pointer[0]) if pointer[0] != ffi.NULL else None
+        with self._in_use:
+            if not self._finalizer.alive:
+                raise ClosedError("stream")
+            pointer = ffi.new("slm_event **")
+            call(lib.slm_stream_next, self._handle, pointer)
+            return self._event(pointer[0]) if pointer[0] != ffi.NULL else None
 
     def _settle(self, event: Optional[Event]) -> Optional[Event]:
         if isinstance(event, Finished):
@@ -192,8 +190,7 @@ class Stream:
 
     def cancel(self) -> None:
         """Ends the answer soon, from any thread; it then finishes with the reason ``cancelled``."""
-        if self._finalizer.alive:
-            lib.slm_cancel_signal(self._cancel)
+        lib.slm_cancel_signal(self._cancel)
 
     @property
     def finished(self) -> Optional[Finished]:
@@ -201,19 +198,17 @@ class Stream:
         return self._finished
 
     def close(self) -> None:
-        """Ends the answer where it is. The session can be used again."""
-        self._finalizer()
-        if self._worker is not None:
-            self._worker.shutdown(wait=False)
-            self._worker = None
+        """Ends the answer where it is, from any thread. The session can be used again."""
+        lib.slm_cancel_signal(self._cancel)
+        # A call in progress notices soon.
+        with self._in_use:
+            self._finalizer()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.shutdown(wait=False)
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-
-def _free(handle: Any, cancel: Any) -> None:
-    lib.slm_stream_free(handle)
-    lib.slm_cancel_free(cancel)

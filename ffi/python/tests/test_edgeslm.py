@@ -189,6 +189,30 @@ def test_cancelling_from_another_thread(session):
     assert stream.finished.reason in ("cancelled", "context_length")
 
 
+def test_closing_while_another_thread_computes(session):
+    for _ in range(20):
+        stream = session.generate(QUESTION, **LONG)
+        next(stream)
+        ended = []
+
+        def work(stream=stream, ended=ended):
+            try:
+                stream.text()
+            except edgeslm.ClosedError:
+                ended.append("closed")
+            else:
+                ended.append(stream.finished.reason)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.002)
+        stream.close()
+        session.reset()
+        thread.join()
+        assert ended in (["closed"], ["cancelled"])
+        stream.cancel()
+
+
 def test_a_deadline(session):
     stream = session.generate(QUESTION, deadline=0.001, **LONG)
     stream.text()
