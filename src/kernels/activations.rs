@@ -108,6 +108,16 @@ impl BlockActivations {
         self.layout
     }
 
+    /// Bytes of one row of `columns`.
+    #[must_use]
+    pub fn token_bytes(columns: usize, layout: ActivationLayout) -> usize {
+        let codes = match layout {
+            ActivationLayout::Split => size_of::<SplitChunk>(),
+            ActivationLayout::Natural => 2 * size_of::<NaturalChunk>(),
+        };
+        columns.div_ceil(COLUMN_UNIT) * (codes + SUMS_OF_UNIT.iter().sum::<usize>() * size_of::<f32>())
+    }
+
     /// Bytes that the buffer holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -190,6 +200,8 @@ impl BlockActivations {
 
 fn grow<T: Clone>(buffer: &mut Vec<T>, length: usize, value: T) {
     if buffer.len() < length {
+        // A vector that grows on its own takes up to twice what it needs.
+        buffer.reserve_exact(length - buffer.len());
         buffer.resize(length, value);
     }
 }

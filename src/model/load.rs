@@ -16,7 +16,7 @@ use crate::engine::{Accuracy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
 use crate::session::{Session, SessionOptions};
-use crate::text::Text;
+use crate::text::{Text, Tokenizer};
 
 /// Context where neither the configuration nor a rotation table tells.
 const UNSTATED_CONTEXT: usize = 4096;
@@ -119,8 +119,8 @@ impl Model {
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let started = Instant::now();
         let parts = Parts::open(path.as_ref(), options)?;
-        let estimate = parts.estimate(1024, options)?;
         let text = Arc::new(super::text::load(&parts.directory)?);
+        let estimate = parts.estimate(1024, options, text.tokenizer().memory_bytes())?;
         let memory_budget =
             options.memory_budget.or_else(|| memory::available_memory().map(|bytes| bytes / 4 * 3));
         let tables = memory::table_bytes(&parts.program);
@@ -155,7 +155,9 @@ impl Model {
         options: &LoadOptions,
         positions: usize,
     ) -> Result<MemoryEstimate> {
-        Parts::open(path.as_ref(), options)?.estimate(positions, options)
+        let parts = Parts::open(path.as_ref(), options)?;
+        let tokenizer = Tokenizer::estimate_memory(super::text::tokenizer_json(&parts.directory)?)?;
+        parts.estimate(positions, options, tokenizer)
     }
 
     /// A conversation with the model.
@@ -275,7 +277,8 @@ impl Parts {
         Ok(Self { directory, program, context_length, operators, graph_bytes })
     }
 
-    fn estimate(&self, positions: usize, options: &LoadOptions) -> Result<MemoryEstimate> {
+    /// With a tokenizer that takes `tokenizer` bytes.
+    fn estimate(&self, positions: usize, options: &LoadOptions, tokenizer: u64) -> Result<MemoryEstimate> {
         let engine = CpuEngine::new(
             self.program.clone(),
             &CpuOptions {
@@ -300,7 +303,7 @@ impl Parts {
             weights: memory::weight_bytes(&self.program) + tables,
             cache: engine.cache_bytes(positions.min(engine.context_length())),
             scratch: engine.scratch_bytes() + 3 * logits,
-            text: memory::text_bytes(&self.directory),
+            text: memory::text_bytes(tokenizer),
         })
     }
 }

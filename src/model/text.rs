@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{ModelDirectory, PromptTemplates};
@@ -11,9 +13,7 @@ use crate::text::{Text, TextFiles};
 /// Loads tokenizer, chat template and stop tokens.
 pub(super) fn load(directory: &ModelDirectory) -> Result<Text> {
     let files = directory.text_files();
-    let tokenizer_json = files.tokenizer.as_deref().ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "the directory has no tokenizer.json").with_file(directory.path())
-    })?;
+    let tokenizer_json = tokenizer_json(directory)?;
     let config = directory.config();
     let prompt_templates = config.prompt_templates.as_ref().map(to_json);
     Text::load(&TextFiles {
@@ -26,6 +26,13 @@ pub(super) fn load(directory: &ModelDirectory) -> Result<Text> {
         model_type: config.model_type.as_deref(),
         bos_token_id: config.bos_token_id,
         eos_token_ids: &config.eos_token_ids,
+    })
+}
+
+/// The tokenizer's file.
+pub(super) fn tokenizer_json(directory: &ModelDirectory) -> Result<&Path> {
+    directory.text_files().tokenizer.as_deref().ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "the directory has no tokenizer.json").with_file(directory.path())
     })
 }
 

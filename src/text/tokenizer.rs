@@ -79,6 +79,7 @@ pub struct Tokenizer {
     pad: Option<NamedToken>,
     unk: Option<NamedToken>,
     special_ids: Vec<u32>,
+    memory: u64,
     /// What [`encode_plain`](Self::encode_plain) takes for text.
     shield: Shield,
 }
@@ -111,7 +112,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config: Option<&Value>) -> Result<Self> {
-        let Built { pipeline, vocabulary, growth } = TokenizerFile::parse(tokenizer_json)?.build()?;
+        let file = TokenizerFile::parse(tokenizer_json)?;
+        let memory = file.memory();
+        let Built { pipeline, vocabulary, growth } = file.build()?;
         let longest_text = MAX_TEXT_BYTES.min(MAX_GROWN_BYTES / growth.max(1));
         if longest_text < LEAST_TEXT_BYTES {
             return Err(normalizing::grows_too_much(growth));
@@ -129,10 +132,26 @@ impl Tokenizer {
         let special_texts = special_ids.iter().filter_map(|id| vocabulary.text(*id)).map(str::to_owned);
         let shield = Shield::new(special_texts.collect());
         let vocabulary = Arc::new(vocabulary);
-        let tokenizer = Self { pipeline, longest_text, vocabulary, bos, eos, pad, unk, special_ids, shield };
+        let tokenizer =
+            Self { pipeline, longest_text, vocabulary, bos, eos, pad, unk, special_ids, memory, shield };
         // Shows at load, not at the first prompt, when the post-processor is broken.
         tokenizer.encode("", SpecialTokens::Add)?;
         Ok(tokenizer)
+    }
+
+    /// About how many bytes of memory the tokenizer in `tokenizer_json` takes when it is loaded. It is read, but not built.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load) that concern the file's form.
+    pub fn estimate_memory(tokenizer_json: &Path) -> Result<u64> {
+        let json = read_tokenizer_file(tokenizer_json)?;
+        TokenizerFile::parse(&json).map(|file| file.memory()).map_err(|error| error.with_file(tokenizer_json))
+    }
+
+    /// About how many bytes of memory the tokenizer takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory
     }
 
     /// The token ids of `text`. Special tokens spelled out in it (`<|eot_id|>`) become their ids; for text that a

@@ -47,6 +47,8 @@ impl Arena {
         let mut buffer = std::mem::take(&mut self.floats[plan.slots[value.0]]);
         let length = tokens * plan.program.widths[value.0];
         if buffer.len() < length {
+            // A vector that grows on its own takes up to twice what it needs.
+            buffer.reserve_exact(length - buffer.len());
             buffer.resize(length, 0.0);
         }
         buffer
@@ -103,5 +105,12 @@ impl Arena {
     pub(crate) fn scratch(&self, worker: usize) -> MutexGuard<'_, Scratch> {
         // What a thread that panicked left behind is overwritten before it is read.
         self.scratch[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the buffers that hold values.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let floats: usize = self.floats.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum();
+        floats + self.split.iter().chain(&self.natural).map(BlockActivations::bytes).sum::<usize>()
     }
 }

@@ -123,7 +123,7 @@ impl CpuEngine {
         self.team.threads()
     }
 
-    /// Bytes of buffers at the largest batch, without logits.
+    /// Bytes of buffers at the largest batch, where few positions want logits. The logits are not counted.
     #[must_use]
     pub fn scratch_bytes(&self) -> u64 {
         self.plan.scratch_bytes(self.batch_tokens)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::Accuracy;
 use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
+use crate::kernels::{ActivationLayout, BlockActivations};
 
 /// In which forms a value's readers want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,33 +52,28 @@ impl Plan {
         multiplies_integers(self.accuracy, matrix)
     }
 
-    /// Bytes of buffers for `tokens` tokens, the logits not counted.
+    /// Bytes of buffers for `tokens` tokens of which few want logits: what follows the last attention runs only for those.
     pub(crate) fn scratch_bytes(&self, tokens: usize) -> u64 {
-        let head_output =
-            self.head.and_then(|head| self.program.steps.get(head)).map(|step| self.slots[step.output.0]);
-        let floats: usize = self
-            .slot_widths
-            .iter()
-            .enumerate()
-            .filter(|(slot, _)| Some(*slot) != head_output)
-            .map(|(_, width)| width * 4)
-            .sum();
-        let quantised: usize = self
-            .forms
-            .iter()
-            .zip(&self.program.widths)
-            .enumerate()
-            .filter(|(_, (form, _))| form.split || form.natural)
-            .map(|(value, (_, width))| (self.slots[value], width.next_multiple_of(128) * 9 / 4))
-            .fold(vec![0; self.slot_widths.len()], |mut sizes: Vec<usize>, (slot, size)| {
-                sizes[slot] = sizes[slot].max(size);
-                sizes
-            })
-            .iter()
-            .sum();
-        // A cosine and a sine for each pair of elements.
-        let rotations: usize = self.program.ropes.iter().map(|rope| rope.dimensions * 4).sum();
-        ((floats + quantised + rotations) as u64).saturating_mul(tokens as u64)
+        let mut slots = vec![[0; 3]; self.slot_widths.len()];
+        let whole = self.last_attention.map_or(self.program.steps.len(), |attention| attention + 1);
+        for step in self.program.steps.iter().take(whole) {
+            let value = step.output.0;
+            let (width, forms) = (self.program.widths[value], self.forms[value]);
+            // Only these two make a quantised form without going over a buffer of floats.
+            let direct = matches!(step.operation, Operation::Norm { .. } | Operation::GatedMultiply { .. });
+            let sizes = [
+                (forms.floats || !direct, width * size_of::<f32>()),
+                (forms.split, BlockActivations::token_bytes(width, ActivationLayout::Split)),
+                (forms.natural, BlockActivations::token_bytes(width, ActivationLayout::Natural)),
+            ];
+            for (held, (made, bytes)) in slots[self.slots[value]].iter_mut().zip(sizes) {
+                if made {
+                    *held = bytes.max(*held);
+                }
+            }
+        }
+        let bytes: usize = slots.iter().flatten().sum();
+        (bytes as u64).saturating_mul(tokens as u64)
     }
 }
 

@@ -346,3 +346,22 @@ fn positions_beyond_the_rotation_tables_are_refused() {
     assert!(error.message().contains("position 216 is beyond the rotation table"), "{error}");
     assert_eq!(cache.len(), rows);
 }
+
+#[test]
+fn scratch_memory_is_told_beforehand() {
+    for name in DIRECTORIES {
+        for accuracy in ACCURACIES {
+            let engine = engine(name, accuracy, 1);
+            let all = tokens(100);
+            let mut cache = engine.new_cache();
+            engine.prepare(cache.as_mut(), all.len()).unwrap();
+            let (cache, logits) = (cache.as_mut(), LogitsAt::Last);
+            let input = SequenceInput { cache, tokens: &all, parents: None, logits, vocabulary: None };
+            engine.forward(&mut [input], &RunControl::default()).unwrap();
+            let held = engine.arena.lock().unwrap().bytes() as f64;
+            let told = engine.plan.scratch_bytes(all.len()) as f64;
+            // The rest is the one row after the last attention.
+            assert!(told <= held && held < 1.05 * told, "{name} {accuracy:?}: told {told}, held {held}");
+        }
+    }
+}

@@ -35,6 +35,10 @@ const MAX_PIECE_BYTES: usize = 256;
 /// maps, have about 320,000 bytes.
 const MAX_SECTION_BYTES: usize = 1 << 20;
 
+/// Bytes of the tree in which a Unigram model finds a text, for each text: measured on a vocabulary of 49,152. Each inner node is a
+/// hash table.
+const UNIGRAM_TREE: usize = 500;
+
 pub(super) type Pipeline =
     TokenizerImpl<ModelWrapper, NormalizerWrapper, Splitting, PostProcessorWrapper, DecoderWrapper>;
 
@@ -105,6 +109,26 @@ impl<'a> TokenizerFile<'a> {
         })
     }
 
+    /// About how many bytes of memory the tokenizer takes once it is built: its hash tables, and a string of its own for each key
+    /// and each value that is one.
+    pub(super) fn memory(&self) -> u64 {
+        const STRING: usize = size_of::<String>();
+        const ID: usize = size_of::<u32>();
+        let pieces = &self.model.vocab.0;
+        let merges = self.model.merges.as_ref().map_or(0, |merges| merges.0.len());
+        let texts: u64 = pieces.iter().map(|piece| allocation(piece.text.len())).sum();
+        let flat: u64 = pieces.iter().map(|piece| (piece.text.len() + ID + 1) as u64).sum();
+        let by_text = hash_table(pieces.len(), (STRING + ID).next_multiple_of(8));
+        let rest = if self.model.is_unigram() {
+            // A list of texts and scores, and a tree of texts.
+            (pieces.len() * (STRING + size_of::<f64>() + UNIGRAM_TREE)) as u64
+        } else {
+            // Texts by id, and the rank and the result of each pair of ids.
+            by_text + hash_table(merges, 4 * ID)
+        };
+        2 * texts + flat + by_text + rest
+    }
+
     /// The encoding pipeline and the bytes of every token.
     pub(super) fn build(self) -> Result<Built> {
         let decoding = Decoding::from_json(value("decoder", self.decoder)?.as_ref())?;
@@ -138,6 +162,17 @@ impl<'a> TokenizerFile<'a> {
         })?;
         Ok(Built { pipeline, vocabulary, growth })
     }
+}
+
+/// Bytes that an allocator gives for `length`: it keeps a length beside each block and hands them out in steps of 16.
+fn allocation(length: usize) -> u64 {
+    (length + 8).next_multiple_of(16).max(32) as u64
+}
+
+/// Bytes of a hash table: a power of two of places, at most 7 of 8 taken, with a byte of state each.
+fn hash_table(entries: usize, entry: usize) -> u64 {
+    let places = (entries * 8).div_ceil(7).next_power_of_two();
+    (places * (entry + 1)) as u64
 }
 
 impl AddedTokenSection {

@@ -162,6 +162,25 @@ fn the_golden_models_tokenizer_gives_text_back() {
 }
 
 #[test]
+fn memory_is_counted_from_the_file() {
+    let mut vocab: serde_json::Map<String, Value> =
+        ('a'..='h').zip(0..).map(|(letter, id)| (letter.to_string(), json!(id))).collect();
+    vocab.insert("ab".to_owned(), json!(8));
+    let file = json!({"model": {"type": "BPE", "vocab": vocab, "merges": [["a", "b"]]}});
+    // 9 strings of 32 bytes in each of two tables, whose 16 places have 33 bytes; 10 bytes of text, 4 and 1 a token for ends and
+    // flags; a table of merges with 2 places of 17 bytes.
+    let expected = 2 * (9 * 32 + 16 * 33) + 10 + 9 * 5 + 2 * 17;
+    assert_eq!(build(&file).unwrap().memory_bytes(), expected);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokenizer.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    assert_eq!(Tokenizer::estimate_memory(&path).unwrap(), expected);
+    std::fs::write(&path, "{").unwrap();
+    let error = Tokenizer::estimate_memory(&path).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Tokenizer, Some(&*path)));
+}
+
+#[test]
 fn too_long_a_text_is_refused_before_it_is_encoded() {
     let text = "a".repeat(MAX_TEXT_BYTES + 1);
     assert_eq!(fixture().encode(&text, SpecialTokens::None).unwrap_err().kind(), ErrorKind::InvalidArgument);
