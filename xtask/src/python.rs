@@ -4,12 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
 use edgeslm::import::{
     BlockFormat, FloatType, ImportOptions, Quantize, SynthOptions, ZeroPoints, import_gguf, published_names,
     synthesise,
 };
 
-use crate::demo::{self, python, succeed, workspace};
+use crate::demo::{self, succeed, workspace};
+
+/// A virtual environment for the packages that the tests and the download need.
+const ENVIRONMENT: &str = "target/venv";
 
 /// Runs them in an environment of their own under `target`.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -36,19 +40,36 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// The interpreter of a virtual environment that has the pinned packages.
 pub(crate) fn environment() -> anyhow::Result<PathBuf> {
-    let folder = workspace().join("target/venv");
-    let interpreter = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let folder = workspace().join(ENVIRONMENT);
     let requirements = workspace().join("tests/python/requirements.txt");
     let wanted = fs::read_to_string(&requirements)?;
-    let installed = folder.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
-        return Ok(interpreter);
+    let note = folder.join("installed.txt");
+    let path = interpreter()?;
+    if let Ok(installed) = fs::read_to_string(&note) {
+        if installed == wanted {
+            return Ok(path);
+        }
+        // No package of before may stay.
+        fs::remove_dir_all(&folder)?;
+        interpreter()?;
     }
-    succeed(Command::new(python()).args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let mut pip = Command::new(&interpreter);
+    let mut pip = Command::new(&path);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
     succeed(pip.arg(&requirements))?;
-    fs::write(&installed, wanted)?;
+    fs::write(&note, wanted)?;
+    Ok(path)
+}
+
+/// The interpreter of the virtual environment. It has pip, which a system's Python may lack.
+pub(crate) fn interpreter() -> anyhow::Result<PathBuf> {
+    let folder = workspace().join(ENVIRONMENT);
+    let interpreter = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let has_pip = Command::new(&interpreter).args(["-m", "pip", "--version"]).output();
+    if !has_pip.is_ok_and(|output| output.status.success()) {
+        let system = if cfg!(windows) { "python" } else { "python3" };
+        succeed(Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder))
+            .context("making a virtual environment (Debian and Ubuntu: apt install python3-venv)")?;
+    }
     Ok(interpreter)
 }
 
