@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::demo::{python, succeed, workspace};
+use crate::demo::{succeed, workspace};
 
 /// The oldest C library that ARM64 Linux builds run on: JetPack 5 and Debian 11.
 const GLIBC: &str = "2.31";
@@ -150,7 +150,7 @@ fn zig(root: &Path) -> anyhow::Result<PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == ZIG) {
         return Ok(environment);
     }
-    succeed(Command::new(python()).args(["-m", "venv", "--clear"]).arg(&environment))?;
+    succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let mut pip = Command::new(environment.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(ZIG.lines());
     succeed(&mut pip)?;

@@ -8,6 +8,7 @@ mod header;
 mod package;
 mod progress;
 mod python;
+mod real_model;
 mod size;
 mod synth;
 mod test;
@@ -38,6 +39,8 @@ enum Chore {
     Python,
     /// Pack the library and use the packed result as programs do, with CMake, pkg-config and at run time
     Package,
+    /// Run the tests that need the demonstration's model
+    RealModel,
     /// Build the release shared library and check its size
     Size,
     /// Write a model directory of a published shape with random weights
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Header(arguments) => header::run(&arguments),
         Chore::Python => python::run(),
         Chore::Package => package::run(),
+        Chore::RealModel => real_model::run(),
         Chore::Size => size::run(),
         Chore::Synth(arguments) => synth::run(&arguments),
         Chore::Test => test::run(),

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{package, python, size};
+use crate::demo::workspace;
+use crate::{package, python, real_model, size};
 
 /// The steps: what each checks, and the arguments to Cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -21,6 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for (name, arguments) in STEPS {
         step(name, || cargo(arguments))?;
     }
+    step("the demonstration's model", real_model::run)?;
     step("what ONNX Runtime and onnxruntime-genai say", python::run)?;
     step("size of the shared library", size::run)?;
     step("the packed result", package::run)
@@ -37,14 +39,16 @@ fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result
 
 /// Runs Cargo in the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(arguments)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .status()
-        .context("starting cargo")?;
+    let status = cargo_command(arguments).status().context("starting cargo")?;
     if !status.success() {
         bail!("cargo {}: {status}", arguments.join(" "));
     }
     Ok(())
+}
+
+/// Cargo, to be run in the workspace.
+pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(workspace()).env("RUSTDOCFLAGS", "-D warnings");
+    command
 }

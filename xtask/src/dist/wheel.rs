@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::copy;
-use crate::demo::{python, succeed, workspace};
+use crate::demo::{succeed, workspace};
+use crate::python::interpreter;
 
 /// Builds the wheel of a packed folder and puts it beside that; its path.
 pub(super) fn build(folder: &Path, target: &str) -> anyhow::Result<Option<PathBuf>> {
@@ -44,7 +45,7 @@ pub(super) fn build(folder: &Path, target: &str) -> anyhow::Result<Option<PathBu
     copy(&folder.join("include"), &package, &["edgeslm.h"])?;
     let name = Path::new(library).file_name().context("a library has a name")?;
     fs::copy(folder.join(library), package.join(name))?;
-    let mut pip = Command::new(python());
+    let mut pip = Command::new(interpreter()?);
     pip.args(["-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir"]);
     succeed(pip.arg(&wheels).arg(&build).env("EDGESLM_PLATFORM", platform)).context("building the wheel")?;
     fs::remove_dir_all(&build)?;
