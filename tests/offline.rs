@@ -16,7 +16,8 @@ use edgeslm::import::{ImportOptions, import_gguf};
 fn triage() -> PathBuf {
     let directory = Path::new(env!("CARGO_BIN_EXE_edgeslm")).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--offline", "--example", "triage_kiosk"]);
+    // Everything, so that features are those of `cargo test --workspace` and nothing is built twice.
+    cargo.args(["build", "--quiet", "--offline", "--workspace", "--lib", "--bins", "--examples"]);
     if directory.ends_with("release") {
         cargo.arg("--release");
     }
@@ -35,7 +36,8 @@ fn is_there(program: &str) -> bool {
 fn network_calls(program: &OsStr, arguments: &[OsString]) -> Vec<String> {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new("strace")
-        .args(["-f", "-e", "trace=network", "-o"])
+        // The filter in the kernel stops a thread at network calls alone.
+        .args(["-f", "--seccomp-bpf", "-e", "trace=network", "-o"])
         .arg(trace.path())
         .arg(program)
         .args(arguments)

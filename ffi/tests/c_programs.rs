@@ -13,15 +13,13 @@ use std::process::{Command, Stdio};
 
 use common::{
     assert_cases, assert_interrupt_stops_the_answer, assert_triage, behaviour_cases, compile, example,
-    ffi_directory, fixture, has, header, library_directory, models, program, run, text,
+    ffi_directory, fixture, has, header, library_directory, models, program, run, text, xtask,
 };
 use edgeslm::kernels::KernelTable;
 
 #[test]
 fn the_committed_header_is_what_the_sources_say() {
-    run(Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--offline", "--package", "xtask", "--", "header", "--check"])
-        .current_dir(ffi_directory().join("..")));
+    run(xtask().args(["header", "--check"]));
 }
 
 #[test]

@@ -61,28 +61,47 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("UTF-8")
 }
 
+/// What Cargo makes of the workspace's libraries, programs and examples: its messages.
+///
+/// With everything at once, so that features are those of `cargo test --workspace` and nothing is built twice.
+fn built() -> &'static [serde_json::Value] {
+    static MESSAGES: OnceLock<Vec<serde_json::Value>> = OnceLock::new();
+    MESSAGES.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--offline", "--workspace", "--lib", "--bins", "--examples"]);
+        cargo.args(["--message-format", "json-render-diagnostics"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let output = run(cargo.current_dir(ffi_directory()));
+        text(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    })
+}
+
+/// The file of kind `kind` that Cargo has built, whose name ends like this.
+fn built_file(kind: &str, ending: &str) -> PathBuf {
+    built()
+        .iter()
+        .filter(|message| message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind)))
+        .filter_map(|message| message["filenames"].as_array())
+        .flatten()
+        .filter_map(|file| file.as_str())
+        .find(|file| file.ends_with(ending))
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("cargo built no {kind} *{ending}"))
+}
+
+/// The chore runner.
+pub(crate) fn xtask() -> Command {
+    Command::new(built_file("bin", "/xtask"))
+}
+
 /// The shared library as programs find it, in a directory with both of its names.
 pub(crate) fn library_directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         // Cargo builds a cdylib for no test, and tells here what it has built.
-        let output = run(Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--offline", "--lib", "--message-format", "json-render-diagnostics"])
-            .current_dir(ffi_directory()));
-        let library = text(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["kind"][0] == "cdylib")
-            .filter_map(|message| {
-                let files = message["filenames"].as_array()?;
-                files
-                    .iter()
-                    .filter_map(|file| file.as_str())
-                    .find(|file| file.ends_with(".so"))
-                    .map(PathBuf::from)
-            })
-            .next()
-            .expect("cargo built libedgeslm.so");
+        let library = built_file("cdylib", ".so");
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
         std::fs::create_dir_all(&directory).expect("a directory for the library");
         for name in ["libedgeslm.so", "libedgeslm.so.0"] {
