@@ -82,7 +82,9 @@ fn built() -> &'static [serde_json::Value] {
 fn built_file(kind: &str, ending: &str) -> PathBuf {
     built()
         .iter()
-        .filter(|message| message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind)))
+        .filter(|message| {
+            message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind))
+        })
         .filter_map(|message| message["filenames"].as_array())
         .flatten()
         .filter_map(|file| file.as_str())
