@@ -1,159 +1,109 @@
-//! `cargo xtask cross`: builds for other machines. Uses rustup's target where it is installed; elsewhere, on Debian, the compiler of its
-//! package `rustc-web` with the standard library of the other architecture, unpacked under `target/cross` and not installed.
+//! `cargo xtask cross`: builds for other machines, and tests of these builds under emulators.
 
-use std::fs;
+mod arm64;
+mod toolchain;
+mod windows;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::demo::{succeed, workspace};
+use crate::dist::wheel::glibc_minor;
+use toolchain::Toolchain;
 
-/// The oldest C library that ARM64 Linux builds run on: JetPack 5 and Debian 11.
-const GLIBC: &str = "2.31";
+/// 64-bit ARM Linux with the GNU C library: Raspberry Pi, Jetson, most boards.
+pub(crate) const ARM64: &str = "aarch64-unknown-linux-gnu";
+/// The command for 64-bit ARM Linux as one static program.
+pub(crate) const ARM64_STATIC: &str = "aarch64-unknown-linux-musl";
+/// 64-bit Windows.
+pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
+
+/// The oldest C library that ARM64 Linux builds run on, as N of version 2.N: JetPack 5 and Debian 11.
+const GLIBC_MINOR: u32 = 31;
 
 /// What `cargo xtask cross` is told.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The target triple
-    #[arg(default_value = ARM64, value_parser = [ARM64])]
+    #[arg(default_value = ARM64, value_parser = [ARM64, ARM64_STATIC, WINDOWS])]
     target: String,
+    /// Run the tests under an emulator (qemu or Wine) instead of building what is shipped
+    #[arg(long)]
+    test: bool,
+    /// The processors that qemu plays in the tests [default: all]
+    #[arg(long = "cpu", value_name = "CPU", requires = "test", value_parser = arm64::processor_names())]
+    processors: Vec<String>,
 }
-
-pub(crate) const ARM64: &str = "aarch64-unknown-linux-gnu";
-
-/// What is unpacked: packages of this machine's architecture, and of the target's.
-const COMPILER: [&str; 4] = ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];
-const ARM64_LIBRARY: [&str; 2] = ["libstd-rust-web-1.96:arm64", "libstd-rust-web-dev:arm64"];
-
-/// The linker, and what hands it to Cargo with a chosen version of the C library.
-const ZIG: &str = "ziglang==0.17.1\ncargo-zigbuild==0.24.1\n";
 
 #[allow(clippy::print_stdout, reason = "the result of the chore")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.test {
+        return test(&arguments.target, &arguments.processors);
+    }
     println!("{}", build(&arguments.target)?.display());
     Ok(())
+}
+
+/// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
+pub(crate) fn test(target: &str, processors: &[impl AsRef<str>]) -> anyhow::Result<()> {
+    match target {
+        ARM64 => arm64::test(&Toolchain::find(target)?, processors),
+        WINDOWS => windows::test(&Toolchain::find(target)?),
+        _ => bail!("there are no tests for {target}: its code is that of {ARM64}"),
+    }
 }
 
 /// Builds the library and the command for `target`; the folder that holds them.
 pub(crate) fn build(target: &str) -> anyhow::Result<PathBuf> {
     let toolchain = Toolchain::find(target)?;
     for package in [&["edgeslm-ffi"][..], &["edgeslm", "--bin", "edgeslm"]] {
-        succeed(toolchain.zigbuild(&["--release", "--package"]).args(package))?;
+        succeed(toolchain.cargo("build", &["--release", "--package"])?.args(package))?;
     }
-    Ok(toolchain.folder.join(target).join("release"))
-}
-
-/// How Cargo is called for another machine.
-pub(crate) struct Toolchain {
-    target: String,
-    /// The compiler, where it is not Cargo's own.
-    rustc: Option<PathBuf>,
-    /// The virtual environment with the linker.
-    environment: PathBuf,
-    /// Where the results go.
-    folder: PathBuf,
-}
-
-impl Toolchain {
-    /// Makes sure of the compiler and the linker.
-    pub(crate) fn find(target: &str) -> anyhow::Result<Self> {
-        let root = workspace().join("target/cross");
-        fs::create_dir_all(&root)?;
-        let rustc = if has_library(Path::new("rustc"), target) {
-            None
-        } else {
-            Some(debian_compiler(&root, target)?)
-        };
-        let environment = zig(&root)?;
-        Ok(Self { target: target.to_owned(), rustc, environment, folder: root.join("build") })
-    }
-
-    /// `cargo zigbuild`, against the oldest C library.
-    fn zigbuild(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("zigbuild", &format!("{}.{GLIBC}", self.target));
-        command.args(arguments);
-        command
-    }
-
-    /// A command of `cargo-zigbuild`.
-    fn command(&self, chore: &str, target: &str) -> Command {
-        let mut command = Command::new(self.environment.join("bin/cargo-zigbuild"));
-        command.arg(chore).args(["--target", target]).current_dir(workspace());
-        command.env("CARGO_TARGET_DIR", &self.folder);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::iter::once(self.environment.join("bin")).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(path) {
-            command.env("PATH", path);
+    let folder = toolchain.results("release");
+    if target == ARM64 {
+        for file in ["libedgeslm.so", "edgeslm"] {
+            runs_on_old_systems(&folder.join(file))?;
         }
-        if let Some(rustc) = &self.rustc {
-            command.env("RUSTC", rustc);
-        }
-        command
     }
+    Ok(folder)
 }
 
-/// Whether `rustc` has a standard library for `target`.
-fn has_library(rustc: &Path, target: &str) -> bool {
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
-    output.is_ok_and(|output| {
-        output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
-    })
-}
-
-/// A script that runs Debian's compiler with the target's standard library.
-fn debian_compiler(root: &Path, target: &str) -> anyhow::Result<PathBuf> {
-    let script = root.join("rustc");
-    if script.exists() && has_library(&script, target) {
-        return Ok(script);
-    }
-    if Command::new("dpkg-deb").arg("--version").output().is_err() {
-        bail!("rustc has no standard library for {target}: run `rustup target add {target}`");
-    }
-    let (packages, toolchain) = (root.join("packages"), root.join("toolchain"));
-    fs::create_dir_all(&packages)?;
-    fs::create_dir_all(&toolchain)?;
-    // Only lists the packages of the other architecture; needs to be root once.
-    let foreign = Command::new("dpkg").arg("--print-foreign-architectures").output()?;
-    if !String::from_utf8_lossy(&foreign.stdout).lines().any(|line| line == "arm64") {
-        succeed(Command::new("dpkg").args(["--add-architecture", "arm64"]))?;
-        succeed(Command::new("apt-get").args(["update", "-qq"]))?;
-    }
-    succeed(
-        Command::new("apt-get")
-            .args(["download", "-qq"])
-            .args(COMPILER)
-            .args(ARM64_LIBRARY)
-            .current_dir(&packages),
-    )
-    .context("fetching Debian's compiler")?;
-    for entry in fs::read_dir(&packages)? {
-        succeed(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&toolchain))?;
-    }
-    let usr = toolchain.join("usr");
-    let text = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH={0}/lib/x86_64-linux-gnu exec {0}/bin/rustc \"$@\"\n",
-        usr.display()
+/// Whether a program or a library asks for no newer C library than is promised.
+fn runs_on_old_systems(file: &Path) -> anyhow::Result<()> {
+    let minor = glibc_minor(file)?;
+    ensure!(
+        minor <= GLIBC_MINOR,
+        "{} needs version 2.{minor} of the GNU C library; 2.{GLIBC_MINOR} is promised",
+        file.display()
     );
-    fs::write(&script, text)?;
-    succeed(Command::new("chmod").arg("+x").arg(&script))?;
-    if !has_library(&script, target) {
-        bail!("Debian's compiler in {} has no standard library for {target}", toolchain.display());
-    }
-    Ok(script)
+    Ok(())
 }
 
-/// A virtual environment with the linker.
-fn zig(root: &Path) -> anyhow::Result<PathBuf> {
-    let environment = root.join("venv");
-    let installed = environment.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == ZIG) {
-        return Ok(environment);
-    }
-    succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-    let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(ZIG.lines());
-    succeed(&mut pip)?;
-    fs::write(&installed, ZIG)?;
-    Ok(environment)
+/// The tests' programs and libraries that Cargo has built, as it tells in JSON.
+fn built(output: &[u8]) -> anyhow::Result<Vec<serde_json::Value>> {
+    let text = std::str::from_utf8(output).context("Cargo's messages")?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The test program of a Cargo target, such as the unit tests of the library `edgeslm`.
+fn test_program(messages: &[serde_json::Value], kind: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let program = messages.iter().find(|message| {
+        let target = &message["target"];
+        message["profile"]["test"] == true
+            && target["name"] == name
+            && target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind))
+    });
+    let path = program.and_then(|message| message["executable"].as_str());
+    Ok(path.with_context(|| format!("Cargo built no tests of the {kind} {name}"))?.into())
+}
+
+/// The directories of golden models.
+fn models() -> PathBuf {
+    workspace().join("tests/data/models")
+}
+
+/// Where a file of the repository lies.
+fn source(path: &str) -> PathBuf {
+    workspace().join(path)
 }

@@ -2,7 +2,7 @@
 
 mod build_files;
 mod sbom;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

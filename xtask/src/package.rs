@@ -38,7 +38,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Whether a tool is there. Without it a check is skipped by name, except where CI must run everything.
 #[allow(clippy::print_stderr, reason = "a skipped check says so")]
-fn has(tool: &str) -> anyhow::Result<bool> {
+pub(crate) fn has(tool: &str) -> anyhow::Result<bool> {
     let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         ensure!(std::env::var("CI").as_deref() != Ok("true"), "{tool} is missing");
@@ -128,7 +128,7 @@ fn golden() -> PathBuf {
 }
 
 /// Runs a command quietly; shows what it printed if it fails.
-fn checked(command: &mut Command) -> anyhow::Result<Output> {
+pub(crate) fn checked(command: &mut Command) -> anyhow::Result<Output> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
