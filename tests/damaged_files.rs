@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use edgeslm::model::{
-    ConfigFile, ConfigFiles, DirectoryOverrides, GraphFiles, Load, ModelConfig, ModelDirectory, Reference,
+    ConfigFiles, DirectoryOverrides, GraphFiles, Load, ModelConfig, ModelDirectory, Reference, TextFile,
 };
 use edgeslm::{ErrorKind, Result};
 
@@ -37,7 +37,7 @@ fn read_all(directory: &Path) -> Result<usize> {
     weights(&files)
 }
 
-fn weights(files: &GraphFiles) -> Result<usize> {
+fn weights(files: &GraphFiles<'_>) -> Result<usize> {
     let model = files.parse()?;
     let weights = model.graph.initializers.iter().map(|tensor| Ok(files.resolve(tensor)?.as_bytes().len()));
     weights.sum()
@@ -132,7 +132,7 @@ fn truncated_and_flipped_configurations() {
     for directory in golden_directories() {
         let text = std::fs::read(directory.join("genai_config.json")).unwrap();
         let parse = |text: &[u8]| {
-            let genai_config = Some(ConfigFile { path: "genai_config.json".into(), text: text.to_vec() });
+            let genai_config = Some(TextFile { path: "genai_config.json".into(), text: text.to_vec() });
             ModelConfig::parse(&ConfigFiles { genai_config, ..ConfigFiles::default() })
         };
         assert!(parse(&text).is_ok());

@@ -3,14 +3,14 @@
 
 #![no_main]
 
-use edgeslm::model::{ConfigFile, ConfigFiles, ModelConfig};
+use edgeslm::model::{ConfigFiles, ModelConfig, TextFile};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut texts = bytes.splitn(3, |byte| *byte == 0);
     let mut file = |name: &str| {
         let text = texts.next().filter(|text| !text.is_empty())?;
-        Some(ConfigFile { path: name.into(), text: text.to_vec() })
+        Some(TextFile { path: name.into(), text: text.to_vec() })
     };
     let files = ConfigFiles {
         genai_config: file("genai_config.json"),

@@ -44,7 +44,7 @@ pub struct ProgramOptions {
 /// # Errors
 /// [`ErrorKind::Unsupported`] naming the node and attribute that the program cannot express;
 /// [`ErrorKind::InvalidModel`] when the graph contradicts itself.
-pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles, options: &ProgramOptions) -> Result<Program> {
+pub fn lower(model: &onnx::Model<'_>, files: &GraphFiles<'_>, options: &ProgramOptions) -> Result<Program> {
     let view = GraphView::new(&model.graph, files, &options.names)?;
     let logits_name = options.names.logits.as_str();
     if !model.graph.outputs.iter().any(|output| output.name == logits_name) {

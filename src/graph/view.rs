@@ -24,7 +24,7 @@ const MAXIMUM_ROW_ELEMENTS: usize = 1 << 26;
 /// A graph with its names resolved.
 pub(crate) struct GraphView<'a> {
     pub(crate) graph: &'a Graph<'a>,
-    pub(crate) files: &'a GraphFiles,
+    pub(crate) files: &'a GraphFiles<'a>,
     pub(crate) names: &'a GraphNames,
     producers: HashMap<&'a str, usize>,
     initializers: HashMap<&'a str, &'a Tensor<'a>>,
@@ -33,7 +33,11 @@ pub(crate) struct GraphView<'a> {
 }
 
 impl<'a> GraphView<'a> {
-    pub(crate) fn new(graph: &'a Graph<'a>, files: &'a GraphFiles, names: &'a GraphNames) -> Result<Self> {
+    pub(crate) fn new(
+        graph: &'a Graph<'a>,
+        files: &'a GraphFiles<'a>,
+        names: &'a GraphNames,
+    ) -> Result<Self> {
         if graph.nodes.len() > MAXIMUM_NODES {
             let message = format!("{} nodes are more than {MAXIMUM_NODES}", graph.nodes.len());
             return Err(Error::new(ErrorKind::Unsupported, message));

@@ -11,10 +11,10 @@ use super::json::{Json, JsonFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::SamplingOptions;
 
-/// A configuration file: its path, for errors, and its contents.
+/// A text file of a model: its path, for errors, and its contents.
 #[derive(Debug, Clone)]
-pub struct ConfigFile {
-    /// Where it lies.
+pub struct TextFile {
+    /// Where it lies, or what its source calls it.
     pub path: PathBuf,
     /// Its bytes.
     pub text: Vec<u8>,
@@ -24,11 +24,11 @@ pub struct ConfigFile {
 #[derive(Debug, Clone, Default)]
 pub struct ConfigFiles {
     /// `genai_config.json`, of the GenAI builder.
-    pub genai_config: Option<ConfigFile>,
+    pub genai_config: Option<TextFile>,
     /// `config.json`, of transformers.
-    pub config: Option<ConfigFile>,
+    pub config: Option<TextFile>,
     /// `generation_config.json`, of transformers.
-    pub generation_config: Option<ConfigFile>,
+    pub generation_config: Option<TextFile>,
 }
 
 /// What is known of a model without reading its graph. Where files contradict each other, `genai_config.json` wins;
@@ -228,7 +228,7 @@ impl ModelConfig {
     /// text that is not JSON, wrong types and impossible numbers; [`ErrorKind::Unsupported`] for models of several
     /// graphs or with an encoder.
     pub fn parse(files: &ConfigFiles) -> Result<Self> {
-        let parse = |file: &Option<ConfigFile>| {
+        let parse = |file: &Option<TextFile>| {
             file.as_ref().map(|file| JsonFile::parse(&file.path, &file.text)).transpose()
         };
         let mut config = Self::default();
@@ -424,7 +424,7 @@ fn rotary_cache_offset(decoder: &Json<'_>) -> Result<Option<usize>> {
     Ok(found.flatten())
 }
 
-fn sampling_defaults(json: &Json<'_>, file: &ConfigFile) -> Result<SamplingDefaults> {
+fn sampling_defaults(json: &Json<'_>, file: &TextFile) -> Result<SamplingDefaults> {
     Ok(SamplingDefaults {
         source: Some(file.path.clone()),
         do_sample: optional(json, "do_sample", |json| json.boolean())?,

@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::{ConfigFile, ConfigFiles, ModelConfig};
+use super::config::{ConfigFiles, ModelConfig, TextFile};
 use super::files::Load;
-use super::graph_files::{FileOptions, GraphFiles};
-use super::json::read_limited;
+use super::graph_files::GraphFiles;
 use super::layout::{self, Layout};
 use super::root::ModelRoot;
+use super::source::Source;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most bytes that a configuration file may have. Real ones have a few thousand.
@@ -31,7 +31,7 @@ pub struct DirectoryOverrides {
     pub follow_links: bool,
 }
 
-/// A model directory whose parts are found and whose configuration is read.
+/// A model directory, or a [`Source`] of its files, whose parts are found and whose configuration is read.
 ///
 /// ```no_run
 /// use edgeslm::model::{DirectoryOverrides, Load, ModelDirectory};
@@ -42,15 +42,15 @@ pub struct DirectoryOverrides {
 /// # Ok::<(), edgeslm::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct ModelDirectory {
-    root: ModelRoot,
+pub struct ModelDirectory<'a> {
+    root: ModelRoot<'a>,
     layout: Layout,
     graph: PathBuf,
     config: ModelConfig,
     text: TextFiles,
 }
 
-impl ModelDirectory {
+impl<'a> ModelDirectory<'a> {
     /// Opens the model at `path`, which is one of:
     ///
     /// - a directory of the GenAI builder, with `genai_config.json`;
@@ -97,6 +97,14 @@ impl ModelDirectory {
         }
     }
 
+    /// Opens the model whose files `source` has, in either layout. `graph` is as in [`DirectoryOverrides`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ErrorKind::Io`] when the source fails.
+    pub fn of_source(source: &'a dyn Source, graph: Option<&str>) -> Result<Self> {
+        Self::read(ModelRoot::of_source(source), graph)
+    }
+
     /// Opens the ONNX file at `path` with the configuration found beside it, or above it if it lies in `onnx/`.
     fn open_file(path: &Path, overrides: &DirectoryOverrides) -> Result<Self> {
         if path.extension().is_none_or(|extension| extension != "onnx") {
@@ -115,18 +123,18 @@ impl ModelDirectory {
         Self::assemble(root, path.to_path_buf(), config)
     }
 
-    fn read(root: ModelRoot, graph: Option<&str>) -> Result<Self> {
+    fn read(root: ModelRoot<'a>, graph: Option<&str>) -> Result<Self> {
         let config = read_config(&root)?;
         let graph = layout::graph(&root, config.graph_file.as_deref(), graph)?;
         Self::assemble(root, graph, config)
     }
 
-    fn assemble(root: ModelRoot, graph: PathBuf, config: ModelConfig) -> Result<Self> {
+    fn assemble(root: ModelRoot<'a>, graph: PathBuf, config: ModelConfig) -> Result<Self> {
         let text = TextFiles::find(&root, config.tokenizer_directory.as_deref())?;
         Ok(Self { layout: layout::of(&root)?, root, graph, config, text })
     }
 
-    /// The directory that holds the configuration.
+    /// The directory that holds the configuration; empty for a source.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.root.directory()
@@ -159,9 +167,33 @@ impl ModelDirectory {
     /// Opens the ONNX file; its weights open when they are resolved.
     ///
     /// # Errors
-    /// Those of [`GraphFiles::open`].
-    pub fn open_graph(&self, load: Load) -> Result<GraphFiles> {
-        GraphFiles::open(&self.graph, FileOptions { load, follow_links: self.root.follows_links() })
+    /// Those of [`ModelRoot::beside`] and [`ModelRoot::open`].
+    pub fn open_graph(&self, load: Load) -> Result<GraphFiles<'a>> {
+        GraphFiles::open_in(self.root.beside(&self.graph)?, &self.graph, load)
+    }
+
+    /// Reads one of the [`text_files`](Self::text_files): at most 64 MiB of `tokenizer.json`, 4 MiB of another. `None`
+    /// stays `None`.
+    ///
+    /// # Errors
+    /// Those of [`ModelRoot::read`].
+    pub fn read_text(&self, file: Option<&Path>) -> Result<Option<TextFile>> {
+        let limit = |file: &Path| {
+            let is_tokenizer = file.ends_with("tokenizer.json");
+            if is_tokenizer { MAXIMUM_TOKENIZER_BYTES } else { MAXIMUM_TEXT_BYTES }
+        };
+        file.map(|file| self.root.read(file, limit(file))).transpose()
+    }
+
+    /// Reads `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none, and the errors of [`read_text`](Self::read_text).
+    pub fn read_tokenizer(&self) -> Result<TextFile> {
+        self.read_text(self.text.tokenizer.as_deref())?.ok_or_else(|| {
+            let error = Error::new(ErrorKind::NotFound, "there is no tokenizer.json");
+            self.root.blame(error).with_hint("copy tokenizer.json of the model beside its configuration")
+        })
     }
 }
 
@@ -182,7 +214,7 @@ pub struct TextFiles {
 }
 
 impl TextFiles {
-    fn find(root: &ModelRoot, directory: Option<&str>) -> Result<Self> {
+    fn find(root: &ModelRoot<'_>, directory: Option<&str>) -> Result<Self> {
         let find = |name: &str| match directory {
             Some(directory) => root.find(&format!("{}/{name}", directory.trim_end_matches('/'))),
             None => root.find(name),
@@ -198,39 +230,10 @@ impl TextFiles {
             chat_template_json: find("chat_template.json")?,
         })
     }
-
-    /// Reads one of the files: at most 64 MiB of `tokenizer.json`, 4 MiB of another. `None` stays `None`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be read, [`ErrorKind::InvalidModel`] when it is too large.
-    pub fn read(&self, file: Option<&Path>) -> Result<Option<Vec<u8>>> {
-        let limit = |file: &Path| {
-            let is_tokenizer = file.ends_with("tokenizer.json");
-            if is_tokenizer { MAXIMUM_TOKENIZER_BYTES } else { MAXIMUM_TEXT_BYTES }
-        };
-        file.map(|file| read_limited(file, limit(file))).transpose()
-    }
-
-    /// Reads `tokenizer.json`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when the directory has none, and the errors of [`read`](Self::read).
-    pub fn read_tokenizer(&self) -> Result<Vec<u8>> {
-        self.read(self.tokenizer.as_deref())?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "the directory has no tokenizer.json")
-                .with_hint("copy tokenizer.json of the model beside its configuration")
-        })
-    }
 }
 
-fn read_config(root: &ModelRoot) -> Result<ModelConfig> {
-    let read = |name: &str| {
-        let file = root.find(name)?.map(|path| {
-            let text = read_limited(&path, MAXIMUM_CONFIG_BYTES)?;
-            Ok::<ConfigFile, Error>(ConfigFile { path, text })
-        });
-        file.transpose()
-    };
+fn read_config(root: &ModelRoot<'_>) -> Result<ModelConfig> {
+    let read = |name: &str| root.find(name)?.map(|path| root.read(&path, MAXIMUM_CONFIG_BYTES)).transpose();
     ModelConfig::parse(&ConfigFiles {
         genai_config: read(layout::GENAI_CONFIG)?,
         config: read(layout::CONFIG)?,

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::source::{self, Source};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a model's files get into memory.
@@ -22,7 +23,7 @@ pub enum Load {
     Copy,
 }
 
-/// The bytes of a file, mapped read-only or copied.
+/// The bytes of a file: mapped read-only, copied, or read from a [`Source`].
 pub struct MappedFile {
     path: PathBuf,
     bytes: FileBytes,
@@ -48,8 +49,7 @@ impl MappedFile {
             let metadata = file.metadata().map_err(|error| Error::io(path, error))?;
             check_regular(&metadata)?;
             if metadata.len() == 0 {
-                return Err(Error::new(ErrorKind::InvalidModel, "the file is empty")
-                    .with_hint("the model's download or copy is incomplete"));
+                return Err(empty());
             }
             let length = usize::try_from(metadata.len()).map_err(|_| too_large(metadata.len()))?;
             match load {
@@ -79,6 +79,25 @@ impl MappedFile {
         let file = Self { path: path.to_path_buf(), bytes };
         check_fetched(file.as_bytes()).map_err(|error| error.with_file(path))?;
         Ok(Arc::new(file))
+    }
+
+    /// Copies a file of a source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], or [`ErrorKind::Io`] when the source fails or gives fewer bytes than it has told;
+    /// [`ErrorKind::InvalidModel`] and [`ErrorKind::MemoryBudget`] as for [`open`](Self::open).
+    pub fn of_source(source: &dyn Source, path: &Path) -> Result<Arc<Self>> {
+        let bytes = source::read(source, path, u64::MAX)?;
+        if bytes.is_empty() {
+            return Err(empty().with_file(path));
+        }
+        Ok(Arc::new(Self { path: path.to_path_buf(), bytes: FileBytes::Copy(bytes) }))
+    }
+
+    /// Whether the contents are in memory of this process alone.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        matches!(self.bytes, FileBytes::Copy(_))
     }
 
     /// The file's contents.
@@ -130,20 +149,25 @@ pub(super) fn check_fetched(bytes: &[u8]) -> Result<()> {
         .with_hint("fetch the file with `git lfs pull`"))
 }
 
-fn too_large(length: u64) -> Error {
+fn empty() -> Error {
+    Error::new(ErrorKind::InvalidModel, "the file is empty")
+        .with_hint("the model's download or copy is incomplete")
+}
+
+pub(super) fn too_large(length: u64) -> Error {
     Error::new(ErrorKind::MemoryBudget, format!("no memory for a file of {length} bytes"))
 }
 
 /// Bytes of a weight: a span of a file, or owned. Cloning shares them.
 #[derive(Clone)]
 pub struct WeightBytes {
-    source: Source,
+    holder: Holder,
     offset: usize,
     length: usize,
 }
 
 #[derive(Clone)]
-enum Source {
+enum Holder {
     File(Arc<MappedFile>),
     Owned(Arc<Vec<u8>>),
 }
@@ -153,17 +177,17 @@ impl WeightBytes {
     #[must_use]
     pub fn of_file(file: Arc<MappedFile>, offset: usize, length: usize) -> Option<Self> {
         let end = offset.checked_add(length)?;
-        (end <= file.as_bytes().len()).then_some(Self { source: Source::File(file), offset, length })
+        (end <= file.as_bytes().len()).then_some(Self { holder: Holder::File(file), offset, length })
     }
 
     /// The bytes. Those of a file lie at any alignment.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        let all = match &self.source {
-            Source::File(file) => file.as_bytes(),
-            Source::Owned(bytes) => bytes,
+        let all = match &self.holder {
+            Holder::File(file) => file.as_bytes(),
+            Holder::Owned(bytes) => bytes,
         };
-        // The constructors checked the span, and neither source changes its length.
+        // The constructors checked the span, and neither holder changes its length.
         &all[self.offset..self.offset + self.length]
     }
 
@@ -182,9 +206,9 @@ impl WeightBytes {
     /// The file that holds the bytes and where they begin in it, unless they are owned.
     #[must_use]
     pub fn place(&self) -> Option<(&Path, usize)> {
-        match &self.source {
-            Source::File(file) => Some((file.path(), self.offset)),
-            Source::Owned(_) => None,
+        match &self.holder {
+            Holder::File(file) => Some((file.path(), self.offset)),
+            Holder::Owned(_) => None,
         }
     }
 
@@ -193,7 +217,7 @@ impl WeightBytes {
     pub fn part(&self, start: usize, end: usize) -> Option<Self> {
         let length = end.checked_sub(start)?;
         (end <= self.length).then(|| Self {
-            source: self.source.clone(),
+            holder: self.holder.clone(),
             offset: self.offset + start,
             length,
         })
@@ -201,7 +225,7 @@ impl WeightBytes {
 
     /// Asks the operating system to read mapped bytes ahead of their use.
     pub fn prefetch(&self) {
-        if let Source::File(file) = &self.source {
+        if let Holder::File(file) = &self.holder {
             file.prefetch(self.offset, self.length);
         }
     }
@@ -209,7 +233,7 @@ impl WeightBytes {
 
 impl From<Vec<u8>> for WeightBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { offset: 0, length: bytes.len(), source: Source::Owned(Arc::new(bytes)) }
+        Self { offset: 0, length: bytes.len(), holder: Holder::Owned(Arc::new(bytes)) }
     }
 }
 

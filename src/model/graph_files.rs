@@ -31,9 +31,9 @@ pub struct FileOptions {
 
 /// An ONNX file, and the files beside it that hold external weights, which open when a tensor first needs them.
 #[derive(Debug)]
-pub struct GraphFiles {
+pub struct GraphFiles<'a> {
     graph: Arc<MappedFile>,
-    root: ModelRoot,
+    root: ModelRoot<'a>,
     load: Load,
     external: Mutex<ExternalFiles>,
     /// Bytes copied out of lists of numbers.
@@ -47,21 +47,35 @@ struct ExternalFiles {
     by_path: HashMap<PathBuf, Arc<MappedFile>>,
 }
 
-impl GraphFiles {
+impl<'a> GraphFiles<'a> {
     /// Opens the ONNX file at `graph_path`; weights may lie in its directory.
     ///
     /// # Errors
     /// Those of [`MappedFile::open`].
     pub fn open(graph_path: &Path, options: FileOptions) -> Result<Self> {
-        let graph = MappedFile::open(graph_path, options.load)?;
         let root = ModelRoot::new(graph_path.parent().unwrap_or(Path::new("")), options.follow_links)?;
-        Ok(Self { graph, root, load: options.load, external: Mutex::default(), copied: AtomicUsize::new(0) })
+        Self::open_in(root, graph_path, options.load)
+    }
+
+    /// Opens the ONNX file at `graph_path`, which lies in `root` itself, as its weights do.
+    ///
+    /// # Errors
+    /// Those of [`ModelRoot::open`].
+    pub fn open_in(root: ModelRoot<'a>, graph_path: &Path, load: Load) -> Result<Self> {
+        let graph = root.open(graph_path, load)?;
+        Ok(Self { graph, root, load, external: Mutex::default(), copied: AtomicUsize::new(0) })
     }
 
     /// The path of the ONNX file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.graph.path()
+    }
+
+    /// Whether the files' contents are in memory of this process alone.
+    #[must_use]
+    pub fn are_copies(&self) -> bool {
+        self.graph.is_copy()
     }
 
     /// The bytes of the ONNX file.
@@ -160,10 +174,10 @@ impl GraphFiles {
             }
             _ => error,
         })?;
-        let target = path.canonicalize().map_err(|error| Error::io(&path, error))?;
+        let target = self.root.target(&path)?;
         let file = match files.by_path.get(&target) {
             Some(file) => Arc::clone(file),
-            None => MappedFile::open(&path, self.load)?,
+            None => self.root.open(&path, self.load)?,
         };
         files.by_path.insert(target, Arc::clone(&file));
         files.by_location.insert(location.to_owned(), Arc::clone(&file));
@@ -226,7 +240,7 @@ mod tests {
     use super::*;
 
     /// A graph file with arbitrary contents, and `w.data` of 16 bytes.
-    fn files(load: Load) -> (tempfile::TempDir, GraphFiles) {
+    fn files(load: Load) -> (tempfile::TempDir, GraphFiles<'static>) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("model.onnx"), [9; 8]).unwrap();
         std::fs::write(directory.path().join("w.data"), (0..16).collect::<Vec<u8>>()).unwrap();

@@ -21,20 +21,22 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         let error = Error::new(ErrorKind::InvalidModel, "this is not a regular file");
         return Err(error.with_file(path));
     }
-    let too_large = || {
-        Error::new(ErrorKind::InvalidModel, format!("the file has more than {limit} bytes")).with_file(path)
-    };
     if metadata.len() > limit {
-        return Err(too_large());
+        return Err(too_long(path, limit));
     }
     let mut bytes = Vec::new();
     // The file may grow meanwhile.
     File::open(path).map_err(io)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {
-        return Err(too_large());
+        return Err(too_long(path, limit));
     }
     check_fetched(&bytes).map_err(|error| error.with_file(path))?;
     Ok(bytes)
+}
+
+/// The error for a file that has more than `limit` bytes.
+pub(super) fn too_long(path: &Path, limit: u64) -> Error {
+    Error::new(ErrorKind::InvalidModel, format!("the file has more than {limit} bytes")).with_file(path)
 }
 
 /// A parsed file.

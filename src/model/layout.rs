@@ -49,7 +49,7 @@ const MAXIMUM_DEPTH: usize = 4;
 const MAXIMUM_DIRECTORIES: usize = 1_000;
 
 /// The layout of a directory.
-pub(super) fn of(root: &ModelRoot) -> Result<Layout> {
+pub(super) fn of(root: &ModelRoot<'_>) -> Result<Layout> {
     Ok(if root.find(GENAI_CONFIG)?.is_some() {
         Layout::GenaiBuilder
     } else if root.find(CONFIG)?.is_some() {
@@ -60,12 +60,12 @@ pub(super) fn of(root: &ModelRoot) -> Result<Layout> {
 }
 
 /// Whether the directory has a configuration.
-pub(super) fn has_config(root: &ModelRoot) -> bool {
+pub(super) fn has_config(root: &ModelRoot<'_>) -> bool {
     [GENAI_CONFIG, CONFIG].into_iter().any(|name| exists(root, name))
 }
 
 /// Whether the directory itself is a model, as opposed to one that holds models.
-pub(super) fn is_model(root: &ModelRoot) -> bool {
+pub(super) fn is_model(root: &ModelRoot<'_>) -> bool {
     exists(root, GENAI_CONFIG) || (exists(root, CONFIG) && !variants(root).is_empty())
 }
 
@@ -75,20 +75,18 @@ pub(super) fn is_file_name(graph: &str) -> bool {
 }
 
 /// The error for an override that names nothing.
-pub(super) fn no_such_graph(root: &ModelRoot, graph: &str) -> Error {
+pub(super) fn no_such_graph(root: &ModelRoot<'_>, graph: &str) -> Error {
     let found = variants(root);
     let hint = if found.is_empty() {
         "give a file relative to the directory, such as onnx/model_q4.onnx".to_owned()
     } else {
         format!("the directory has {}", found.join(", "))
     };
-    Error::new(ErrorKind::InvalidArgument, format!("there is no graph {graph:?}"))
-        .with_file(root.directory())
-        .with_hint(hint)
+    root.blame(Error::new(ErrorKind::InvalidArgument, format!("there is no graph {graph:?}")).with_hint(hint))
 }
 
 /// The graph's file: `asked` if given, else `configured` if it exists, else the best variant.
-pub(super) fn graph(root: &ModelRoot, configured: Option<&str>, asked: Option<&str>) -> Result<PathBuf> {
+pub(super) fn graph(root: &ModelRoot<'_>, configured: Option<&str>, asked: Option<&str>) -> Result<PathBuf> {
     if let Some(asked) = asked {
         return asked_for(root, asked)?.ok_or_else(|| no_such_graph(root, asked));
     }
@@ -115,8 +113,7 @@ pub(super) fn graph(root: &ModelRoot, configured: Option<&str>, asked: Option<&s
                 .with_file(root.directory().join(GENAI_CONFIG))
                 .with_node("model.decoder.filename")
         }
-        None => Error::new(ErrorKind::NotFound, "the directory has no graph onnx/model*.onnx")
-            .with_file(root.directory()),
+        None => root.blame(Error::new(ErrorKind::NotFound, "there is no graph onnx/model*.onnx")),
     })
 }
 
@@ -155,12 +152,12 @@ pub(super) fn models_below(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn exists(root: &ModelRoot, name: &str) -> bool {
+fn exists(root: &ModelRoot<'_>, name: &str) -> bool {
     // A link that must not be followed exists: opening it says what is wrong with it.
     !matches!(root.find(name), Ok(None))
 }
 
-fn asked_for(root: &ModelRoot, asked: &str) -> Result<Option<PathBuf>> {
+fn asked_for(root: &ModelRoot<'_>, asked: &str) -> Result<Option<PathBuf>> {
     if is_file_name(asked) {
         let file = root.find(asked)?;
         return if file.is_some() || asked.contains('/') {
@@ -175,7 +172,7 @@ fn asked_for(root: &ModelRoot, asked: &str) -> Result<Option<PathBuf>> {
 }
 
 /// The file of the variant whose name ends with `suffix`.
-fn variant(root: &ModelRoot, suffix: &str) -> Result<Option<PathBuf>> {
+fn variant(root: &ModelRoot<'_>, suffix: &str) -> Result<Option<PathBuf>> {
     for directory in VARIANT_DIRECTORIES {
         if let Some(file) = root.find(&format!("{directory}model{suffix}.onnx"))? {
             return Ok(Some(file));
@@ -185,7 +182,7 @@ fn variant(root: &ModelRoot, suffix: &str) -> Result<Option<PathBuf>> {
 }
 
 /// The variants that the directory has, for messages.
-fn variants(root: &ModelRoot) -> Vec<&'static str> {
+fn variants(root: &ModelRoot<'_>) -> Vec<&'static str> {
     let all = VARIANTS.iter().chain(&OTHER_VARIANTS);
     // q8 is another name of quantized.
     all.filter(|(name, suffix)| *name != "q8" && !matches!(variant(root, suffix), Ok(None)))

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::memory::{self, MemoryEstimate};
-use super::{DirectoryOverrides, GraphFiles, Layout, Load, ModelConfig, ModelDirectory};
+use super::{DirectoryOverrides, GraphFiles, Layout, Load, ModelConfig, ModelDirectory, Source};
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Accuracy, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +61,10 @@ pub struct Model {
 }
 
 struct Inner {
-    directory: ModelDirectory,
+    directory: PathBuf,
+    graph: PathBuf,
+    layout: Layout,
+    config: ModelConfig,
     engine: Arc<CpuEngine>,
     text: Arc<Text>,
     estimate: MemoryEstimate,
@@ -73,7 +76,7 @@ struct Inner {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ModelInfo {
-    /// The directory.
+    /// The directory; empty where the files came from a [`Source`].
     pub directory: PathBuf,
     /// The graph file.
     pub graph: PathBuf,
@@ -117,8 +120,22 @@ impl Model {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidModel`] or [`ErrorKind::Unsupported`] naming the file and the place in it;
     /// [`ErrorKind::InvalidArgument`] for options out of their range.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        Self::load_directory(open(path.as_ref(), options)?, options)
+    }
+
+    /// Loads a model whose files `source` reads: [`LoadOptions::load`] and [`LoadOptions::follow_links`] mean nothing here,
+    /// since all files are read into memory.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`ErrorKind::Io`] naming the file when the source fails, or gives fewer bytes than it has
+    /// told; [`ErrorKind::MemoryBudget`] when there is no memory for a file.
+    pub fn load_from(source: &dyn Source, options: &LoadOptions) -> Result<Self> {
+        Self::load_directory(ModelDirectory::of_source(source, options.graph.as_deref())?, options)
+    }
+
+    fn load_directory(directory: ModelDirectory<'_>, options: &LoadOptions) -> Result<Self> {
         let started = Instant::now();
-        let parts = Parts::open(path.as_ref(), options)?;
+        let parts = Parts::read(directory, options)?;
         let text = Arc::new(super::text::load(&parts.directory)?);
         let estimate = parts.estimate(1024, options, text.tokenizer().memory_bytes())?;
         let memory_budget =
@@ -143,7 +160,18 @@ impl Model {
             estimate.weights,
             memory_budget.map_or_else(|| "any number of".to_owned(), |bytes| bytes.to_string()),
         );
-        Ok(Self { inner: Arc::new(Inner { directory, engine, text, estimate, tables, operators }) })
+        let inner = Inner {
+            directory: directory.path().to_path_buf(),
+            graph: directory.graph_path().to_path_buf(),
+            layout: directory.layout(),
+            config: directory.config().clone(),
+            engine,
+            text,
+            estimate,
+            tables,
+            operators,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What loading the model and running one session of `positions` tokens would take, without loading it.
@@ -155,8 +183,8 @@ impl Model {
         options: &LoadOptions,
         positions: usize,
     ) -> Result<MemoryEstimate> {
-        let parts = Parts::open(path.as_ref(), options)?;
-        let tokenizer = Tokenizer::estimate_memory(super::text::tokenizer_json(&parts.directory)?)?;
+        let parts = Parts::read(open(path.as_ref(), options)?, options)?;
+        let tokenizer = Tokenizer::estimate_memory(&parts.directory.read_tokenizer()?)?;
         parts.estimate(positions, options, tokenizer)
     }
 
@@ -184,28 +212,29 @@ impl Model {
     /// What the directory's configuration files say.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
-        self.inner.directory.config()
+        &self.inner.config
     }
 
     /// What the model is and how it runs.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-        let Inner { directory, engine, estimate, tables, operators, .. } = &*self.inner;
+        let Inner { directory, graph, layout, config, engine, estimate, tables, operators, .. } =
+            &*self.inner;
         let program = engine.program();
         let mut weights = weights_by_kind(program);
         if *tables > 0 {
             weights.insert("embedding table".to_owned(), *tables);
         }
         ModelInfo {
-            directory: directory.path().to_path_buf(),
-            graph: directory.graph_path().to_path_buf(),
-            layout: match directory.layout() {
+            directory: directory.clone(),
+            graph: graph.clone(),
+            layout: match layout {
                 Layout::GenaiBuilder => "onnxruntime-genai model builder",
                 Layout::TransformersJs => "transformers.js",
                 _ => "graph file",
             }
             .to_owned(),
-            architecture: directory.config().model_type.clone(),
+            architecture: config.model_type.clone(),
             layers: program.layers.len(),
             vocabulary_size: engine.vocabulary_size(),
             context_length: engine.context_length(),
@@ -246,20 +275,24 @@ fn weights_by_kind(program: &Program) -> BTreeMap<String, u64> {
     kinds
 }
 
+fn open(path: &Path, options: &LoadOptions) -> Result<ModelDirectory<'static>> {
+    let overrides = DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links };
+    ModelDirectory::open(path, &overrides)
+}
+
 /// What is known of a model before an engine is made for it.
-struct Parts {
-    directory: ModelDirectory,
+struct Parts<'a> {
+    directory: ModelDirectory<'a>,
     program: Program,
     context_length: usize,
     operators: BTreeMap<String, usize>,
     graph_bytes: u64,
+    /// Whether the files are copies in memory.
+    are_copies: bool,
 }
 
-impl Parts {
-    fn open(path: &Path, options: &LoadOptions) -> Result<Self> {
-        let overrides =
-            DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links };
-        let directory = ModelDirectory::open(path, &overrides)?;
+impl<'a> Parts<'a> {
+    fn read(directory: ModelDirectory<'a>, options: &LoadOptions) -> Result<Self> {
         let files = directory.open_graph(options.load)?;
         let (program, operators) =
             read_program(&directory, &files).map_err(|error| error.with_file(directory.graph_path()))?;
@@ -273,8 +306,8 @@ impl Parts {
             Some(wanted) => wanted.min(stated),
             None => stated,
         };
-        let graph_bytes = files.as_bytes().len() as u64;
-        Ok(Self { directory, program, context_length, operators, graph_bytes })
+        let (graph_bytes, are_copies) = (files.as_bytes().len() as u64, files.are_copies());
+        Ok(Self { directory, program, context_length, operators, graph_bytes, are_copies })
     }
 
     /// With a tokenizer that takes `tokenizer` bytes.
@@ -294,11 +327,7 @@ impl Parts {
             _ => error,
         })?;
         let logits = 4 * engine.vocabulary_size() as u64;
-        let tables = if options.load == Load::Copy {
-            memory::table_bytes(&self.program) + self.graph_bytes
-        } else {
-            0
-        };
+        let tables = if self.are_copies { memory::table_bytes(&self.program) + self.graph_bytes } else { 0 };
         Ok(MemoryEstimate {
             weights: memory::weight_bytes(&self.program) + tables,
             cache: engine.cache_bytes(positions.min(engine.context_length())),
@@ -310,8 +339,8 @@ impl Parts {
 
 /// Parses the graph and turns it into a program.
 fn read_program(
-    directory: &ModelDirectory,
-    files: &GraphFiles,
+    directory: &ModelDirectory<'_>,
+    files: &GraphFiles<'_>,
 ) -> Result<(Program, BTreeMap<String, usize>)> {
     let model = files.parse()?;
     let config = directory.config();

@@ -1,4 +1,4 @@
-//! A model directory on disk.
+//! A model directory on disk, or its files from elsewhere.
 
 mod compare;
 mod config;
@@ -12,11 +12,12 @@ mod memory;
 mod prediction;
 mod reference;
 mod root;
+mod source;
 mod text;
 
 pub use compare::Comparison;
 pub use config::{
-    ConfigFile, ConfigFiles, GraphNames, LayerName, ModelConfig, PromptTemplates, SamplingDefaults,
+    ConfigFiles, GraphNames, LayerName, ModelConfig, PromptTemplates, SamplingDefaults, TextFile,
 };
 pub use directory::{DirectoryOverrides, ModelDirectory, TextFiles};
 pub(crate) use directory::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES};
@@ -29,3 +30,4 @@ pub use memory::{MemoryEstimate, available_memory};
 pub use prediction::{Prediction, Predictions, TextScore};
 pub use reference::{Reference, ReferenceCase};
 pub use root::ModelRoot;
+pub use source::Source;

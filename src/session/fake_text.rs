@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::model::TextFile;
 use crate::text::{ChatTemplate, TemplateTokens, Text, TextFiles};
 
 /// The token that ends an answer.
@@ -58,10 +59,8 @@ pub(crate) fn text_without_template(stop_tokens: &[u32]) -> Text {
             "merges": ["y e", "ye s", "Ġ yes"],
         },
     });
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("tokenizer.json");
-    std::fs::write(&file, tokenizer.to_string()).unwrap();
-    Text::load(&TextFiles { eos_token_ids: stop_tokens, ..TextFiles::new(&file) }).unwrap()
+    let file = TextFile { path: "tokenizer.json".into(), text: tokenizer.to_string().into() };
+    Text::load(TextFiles { eos_token_ids: stop_tokens, ..TextFiles::new(file) }).unwrap()
 }
 
 /// The character that stands for `byte` in byte-level vocabularies (GPT-2's `bytes_to_unicode`).

@@ -2,13 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use super::message::{Message, Role};
 use super::template::{DateTime, Failure, FailureKind, Template};
-use super::tokenizer::{read_json_file, read_text_file};
+use super::tokenizer::parse_json;
+use crate::model::TextFile;
 use crate::{Error, ErrorKind, Result};
 
 /// Where a chat template was found.
@@ -46,9 +45,9 @@ pub struct TemplateTokens {
 #[derive(Debug, Clone, Default)]
 pub struct TemplateSources<'a> {
     /// `chat_template.jinja`, if the directory has one.
-    pub jinja_file: Option<&'a Path>,
+    pub jinja_file: Option<&'a TextFile>,
     /// `chat_template.json`, if the directory has one.
-    pub json_file: Option<&'a Path>,
+    pub json_file: Option<&'a TextFile>,
     /// The contents of `tokenizer_config.json`.
     pub tokenizer_config: Option<&'a Value>,
     /// `model.prompt_templates` of `genai_config.json`.
@@ -128,17 +127,18 @@ impl ChatTemplate {
     /// Reads the first template that `sources` has; `None` if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Template`] where the template is not valid, and [`ErrorKind::Io`].
+    /// [`ErrorKind::Template`] where the template is not valid, and [`ErrorKind::Tokenizer`] where its file is not JSON.
     pub fn load(sources: &TemplateSources<'_>, tokens: TemplateTokens) -> Result<Option<Self>> {
-        let (kind, origin) = if let Some(path) = sources.jinja_file {
-            let source = String::from_utf8(read_text_file(path)?).map_err(|error| {
+        let (kind, origin) = if let Some(TextFile { path, text }) = sources.jinja_file {
+            let source = std::str::from_utf8(text).map_err(|error| {
                 Error::new(ErrorKind::Template, "the template is not UTF-8")
                     .with_file(path)
                     .with_source(error)
             })?;
-            (Kind::parse(&source, None).map_err(|error| error.with_file(path))?, TemplateOrigin::JinjaFile)
-        } else if let Some(path) = sources.json_file {
-            let json = read_json_file(path)?;
+            (Kind::parse(source, None).map_err(|error| error.with_file(path))?, TemplateOrigin::JinjaFile)
+        } else if let Some(file) = sources.json_file {
+            let path = &file.path;
+            let json = parse_json(file)?;
             let kind = Kind::from_json(json.get("chat_template").unwrap_or(&Value::Null));
             let missing = || Error::new(ErrorKind::Template, "'chat_template' is missing");
             let kind =
@@ -429,11 +429,9 @@ mod tests {
 
     #[test]
     fn templates_are_looked_for_in_order() {
-        let directory = tempfile::tempdir().unwrap();
-        let (jinja, json) =
-            (directory.path().join("chat_template.jinja"), directory.path().join("chat_template.json"));
-        std::fs::write(&jinja, "jinja {{ bos_token }}").unwrap();
-        std::fs::write(&json, r#"{"chat_template": "json"}"#).unwrap();
+        let file = |name: &str, text: &str| TextFile { path: name.into(), text: text.into() };
+        let jinja = file("chat_template.jinja", "jinja {{ bos_token }}");
+        let json = file("chat_template.json", r#"{"chat_template": "json"}"#);
         let config = json!({"chat_template": [{"name": "tool_use", "template": "tools"},
                                               {"name": "default", "template": "config"}]});
         let prompts = json!({"user": "prompts {Content}"});
@@ -484,8 +482,6 @@ mod tests {
 
     #[test]
     fn damaged_template_files_are_errors_that_name_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("chat_template");
         for (contents, is_jinja) in [
             (&b"{% if %}"[..], true),
             (b"\xFF\xFE", true),
@@ -493,13 +489,13 @@ mod tests {
             (b"{\"chat_template\": []}", false),
             (b"{}", false),
         ] {
-            std::fs::write(&path, contents).unwrap();
+            let file = TextFile { path: "chat_template".into(), text: contents.to_vec() };
             let mut sources = TemplateSources::default();
-            *(if is_jinja { &mut sources.jinja_file } else { &mut sources.json_file }) = Some(&path);
+            *(if is_jinja { &mut sources.jinja_file } else { &mut sources.json_file }) = Some(&file);
             let error = ChatTemplate::load(&sources, TemplateTokens::default()).unwrap_err();
             assert_eq!(
                 (error.kind(), error.file()),
-                (ErrorKind::Template, Some(path.as_path())),
+                (ErrorKind::Template, Some(file.path.as_path())),
                 "{contents:?}"
             );
         }

@@ -14,8 +14,6 @@ mod tokenizer;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 use serde_json::Value;
 
 pub use chat_template::{ChatTemplate, RenderOptions, TemplateOrigin, TemplateSources, TemplateTokens};
@@ -27,21 +25,22 @@ pub use template::DateTime;
 pub use tokenizer::{MAX_TEXT_BYTES, NamedToken, SpecialTokens, Tokenizer};
 
 use self::shield::{Shield, free_mark};
+use crate::model::TextFile;
 use crate::{Error, ErrorKind, Result};
 
 /// The files and settings of a model directory that concern text.
 #[derive(Debug, Clone)]
 pub struct TextFiles<'a> {
     /// `tokenizer.json`.
-    pub tokenizer_json: &'a Path,
+    pub tokenizer_json: TextFile,
     /// `tokenizer_config.json`, if the directory has one.
-    pub tokenizer_config: Option<&'a Path>,
+    pub tokenizer_config: Option<TextFile>,
     /// `special_tokens_map.json`, if the directory has one.
-    pub special_tokens_map: Option<&'a Path>,
+    pub special_tokens_map: Option<TextFile>,
     /// `chat_template.jinja`, if the directory has one.
-    pub chat_template_jinja: Option<&'a Path>,
+    pub chat_template_jinja: Option<TextFile>,
     /// `chat_template.json`, if the directory has one.
-    pub chat_template_json: Option<&'a Path>,
+    pub chat_template_json: Option<TextFile>,
     /// `model.prompt_templates` of `genai_config.json`.
     pub prompt_templates: Option<&'a Value>,
     /// `model.type` of `genai_config.json` or `model_type` of `config.json`.
@@ -52,10 +51,10 @@ pub struct TextFiles<'a> {
     pub eos_token_ids: &'a [u32],
 }
 
-impl<'a> TextFiles<'a> {
+impl TextFiles<'_> {
     /// A directory with a tokenizer alone.
     #[must_use]
-    pub fn new(tokenizer_json: &'a Path) -> Self {
+    pub fn new(tokenizer_json: TextFile) -> Self {
         Self {
             tokenizer_json,
             tokenizer_config: None,
@@ -92,19 +91,19 @@ impl Text {
     /// not valid is an error only where it is used, since raw prompts do without.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`], and [`ErrorKind::Io`].
-    pub fn load(files: &TextFiles<'_>) -> Result<Self> {
-        let config = files.tokenizer_config.map(tokenizer::read_json_file).transpose()?;
-        let map = files.special_tokens_map.map(tokenizer::read_json_file).transpose()?;
+    /// As [`Tokenizer::from_bytes`].
+    pub fn load(files: TextFiles<'_>) -> Result<Self> {
+        let config = files.tokenizer_config.as_ref().map(tokenizer::parse_json).transpose()?;
+        let map = files.special_tokens_map.as_ref().map(tokenizer::parse_json).transpose()?;
         let config = with_special_tokens(config, map);
-        let json = tokenizer::read_tokenizer_file(files.tokenizer_json)?;
-        let tokenizer = Tokenizer::from_bytes(&json, config.as_ref())
-            .map_err(|error| error.with_file(files.tokenizer_json))?;
+        let json = files.tokenizer_json;
+        let tokenizer = Tokenizer::from_bytes(&json.text, config.as_ref())
+            .map_err(|error| error.with_file(&json.path))?;
         drop(json);
         let family = Family::detect(files.model_type, &tokenizer);
         let sources = TemplateSources {
-            jinja_file: files.chat_template_jinja,
-            json_file: files.chat_template_json,
+            jinja_file: files.chat_template_jinja.as_ref(),
+            json_file: files.chat_template_json.as_ref(),
             tokenizer_config: config.as_ref(),
             prompt_templates: files.prompt_templates,
             family_template: family.map(Family::template),
@@ -120,8 +119,8 @@ impl Text {
         };
         let template = match ChatTemplate::load(&sources, tokens) {
             Err(error) if error.kind() != ErrorKind::Template => return Err(error),
-            template => template.map_err(|error| match files.tokenizer_config {
-                Some(path) => error.with_file(path),
+            template => template.map_err(|error| match &files.tokenizer_config {
+                Some(file) => error.with_file(&file.path),
                 None => error,
             }),
         };

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use serde_json::json;
 
@@ -11,18 +13,20 @@ fn messages(conversation: &Value) -> Vec<Message> {
     serde_json::from_value(conversation.clone()).unwrap()
 }
 
+fn file(path: &Path) -> TextFile {
+    TextFile { path: path.to_path_buf(), text: std::fs::read(path).unwrap() }
+}
+
 /// The text side of a golden model, with `edit` applied to its files.
 fn load(edit: impl FnOnce(&mut TextFiles<'_>)) -> Result<Text> {
     let directory = Path::new(MODELS).join("llama-3.2-1b-int4");
-    let (tokenizer, config) = (directory.join("tokenizer.json"), directory.join("tokenizer_config.json"));
-    let template = directory.join("chat_template.jinja");
     let mut files = TextFiles {
-        tokenizer_config: Some(&config),
-        chat_template_jinja: Some(&template),
-        ..TextFiles::new(&tokenizer)
+        tokenizer_config: Some(file(&directory.join("tokenizer_config.json"))),
+        chat_template_jinja: Some(file(&directory.join("chat_template.jinja"))),
+        ..TextFiles::new(file(&directory.join("tokenizer.json")))
     };
     edit(&mut files);
-    Text::load(&files)
+    Text::load(files)
 }
 
 /// A text side with a hand-made tokenizer: one token for each byte, special tokens as given, and a BOS token that the
@@ -35,7 +39,7 @@ fn byte_text(added: &[(&str, bool)], template: &str) -> Text {
         .zip([("<s>", true)].iter().chain(added))
         .map(|(id, (token, special))| json!({"id": id, "content": token, "special": special, "normalized": false}))
         .collect();
-    let file = json!({
+    let tokenizer = json!({
         "added_tokens": added,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
@@ -45,10 +49,8 @@ fn byte_text(added: &[(&str, bool)], template: &str) -> Text {
             "special_tokens": {"<s>": {"id": "<s>", "ids": [256], "tokens": ["<s>"]}}},
         "model": {"type": "BPE", "vocab": vocab, "merges": []}
     });
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokenizer.json");
-    std::fs::write(&path, file.to_string()).unwrap();
-    let text = Text::load(&TextFiles::new(&path)).unwrap();
+    let tokenizer = TextFile { path: "tokenizer.json".into(), text: tokenizer.to_string().into() };
+    let text = Text::load(TextFiles::new(tokenizer)).unwrap();
     text.with_chat_template(ChatTemplate::from_source(template, TemplateTokens::default()).unwrap()).unwrap()
 }
 
@@ -137,14 +139,12 @@ fn every_golden_model_loads() {
         }
         let genai: Value =
             serde_json::from_slice(&std::fs::read(directory.join("genai_config.json")).unwrap()).unwrap();
-        let (tokenizer, config) = (directory.join("tokenizer.json"), directory.join("tokenizer_config.json"));
-        let template = directory.join("chat_template.jinja");
-        let text = Text::load(&TextFiles {
-            tokenizer_config: Some(&config),
-            chat_template_jinja: Some(&template),
+        let text = Text::load(TextFiles {
+            tokenizer_config: Some(file(&directory.join("tokenizer_config.json"))),
+            chat_template_jinja: Some(file(&directory.join("chat_template.jinja"))),
             model_type: genai["model"]["type"].as_str(),
             eos_token_ids: &[2],
-            ..TextFiles::new(&tokenizer)
+            ..TextFiles::new(file(&directory.join("tokenizer.json")))
         })
         .unwrap();
         let (messages, options) = ([Message::system("S"), Message::user("U")], RenderOptions::default());
@@ -209,8 +209,8 @@ fn the_beginning_of_text_is_never_doubled() {
 
 #[test]
 fn a_model_without_template_says_so() {
-    let directory = Path::new(MODELS).join("llama-3.2-1b-int4/tokenizer.json");
-    let text = Text::load(&TextFiles::new(&directory)).unwrap();
+    let tokenizer = file(&Path::new(MODELS).join("llama-3.2-1b-int4/tokenizer.json"));
+    let text = Text::load(TextFiles::new(tokenizer)).unwrap();
     assert!(text.chat_template().is_none() && text.family().is_none());
     let error = text.chat_tokens(&[Message::user("x")], &RenderOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Template);
@@ -230,43 +230,37 @@ fn the_configurations_bos_serves_where_the_tokenizer_names_none() {
 
 #[test]
 fn the_end_of_text_is_found_wherever_the_directory_names_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let map = write("special_tokens_map.json", r#"{"bos_token": "<unk>", "eos_token": {"content": "</s>"}}"#);
-    let config = write("tokenizer_config.json", r#"{"bos_token": "<s>", "eos_token": null}"#);
+    let written = |name: &str, text: &str| Some(TextFile { path: name.into(), text: text.into() });
+    let map =
+        written("special_tokens_map.json", r#"{"bos_token": "<unk>", "eos_token": {"content": "</s>"}}"#);
+    let config = written("tokenizer_config.json", r#"{"bos_token": "<s>", "eos_token": null}"#);
     let messages = [Message::system("S"), Message::user("x")];
     let prompt = "<s>[system]S</s>[user]x</s>[assistant]";
     let golden = Path::new(MODELS).join("llama-3.2-1b-int4");
-    let (tokenizer, template) = (golden.join("tokenizer.json"), golden.join("chat_template.jinja"));
     let files = TextFiles {
-        tokenizer_config: Some(&config),
-        chat_template_jinja: Some(&template),
-        ..TextFiles::new(&tokenizer)
+        tokenizer_config: config,
+        chat_template_jinja: Some(file(&golden.join("chat_template.jinja"))),
+        ..TextFiles::new(file(&golden.join("tokenizer.json")))
     };
-    let from_map = TextFiles { special_tokens_map: Some(&map), ..files.clone() };
+    let from_map = TextFiles { special_tokens_map: map, ..files.clone() };
     let from_ids = TextFiles { eos_token_ids: &[2], ..files };
     for files in [from_map, from_ids] {
-        assert_eq!(Text::load(&files).unwrap().render(&messages, &RenderOptions::default()).unwrap(), prompt);
+        assert_eq!(Text::load(files).unwrap().render(&messages, &RenderOptions::default()).unwrap(), prompt);
     }
 }
 
 #[test]
 fn a_damaged_template_is_an_error_only_where_it_is_used() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("chat_template.jinja");
-    std::fs::write(&path, "{% for m in messages %}").unwrap();
-    let tokenizer = Path::new(MODELS).join("llama-3.2-1b-int4/tokenizer.json");
-    let text =
-        Text::load(&TextFiles { chat_template_jinja: Some(&path), ..TextFiles::new(&tokenizer) }).unwrap();
+    let path = Path::new("models/chat_template.jinja");
+    let template = TextFile { path: path.to_path_buf(), text: b"{% for m in messages %}".to_vec() };
+    let tokenizer = file(&Path::new(MODELS).join("llama-3.2-1b-int4/tokenizer.json"));
+    let files = TextFiles { chat_template_jinja: Some(template), ..TextFiles::new(tokenizer) };
+    let text = Text::load(files).unwrap();
     assert!(!text.raw_tokens("x").unwrap().is_empty());
     assert!(text.chat_template().is_none());
     for _ in 0..2 {
         let error = text.chat_tokens(&[Message::user("x")], &RenderOptions::default()).unwrap_err();
-        assert_eq!((error.kind(), error.file()), (ErrorKind::Template, Some(path.as_path())));
+        assert_eq!((error.kind(), error.file()), (ErrorKind::Template, Some(path)));
     }
 }
 

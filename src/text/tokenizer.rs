@@ -29,7 +29,7 @@ use self::file::{Built, Pipeline, TokenizerFile};
 use self::vocabulary::Vocabulary;
 use super::StreamDecoder;
 use super::shield::{Shield, free_mark};
-use crate::model::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES, read_limited};
+use crate::model::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES, TextFile, read_limited};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest text that is encoded: several times what fits the largest contexts. Encoding needs 200 to 500 bytes of
@@ -102,8 +102,11 @@ impl Tokenizer {
     /// [`ErrorKind::Unsupported`] where it asks for a model or decoder that language models do not use, and
     /// [`ErrorKind::NotFound`] or [`ErrorKind::Io`].
     pub fn load(tokenizer_json: &Path, tokenizer_config: Option<&Path>) -> Result<Self> {
-        let json = read_tokenizer_file(tokenizer_json)?;
-        let config = tokenizer_config.map(read_json_file).transpose()?;
+        let json = read_limited(tokenizer_json, MAXIMUM_TOKENIZER_BYTES)?;
+        let config = tokenizer_config.map(|path| {
+            parse_json(&TextFile { path: path.to_path_buf(), text: read_limited(path, MAXIMUM_TEXT_BYTES)? })
+        });
+        let config = config.transpose()?;
         Self::from_bytes(&json, config.as_ref()).map_err(|error| error.with_file(tokenizer_json))
     }
 
@@ -139,13 +142,13 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// About how many bytes of memory the tokenizer in `tokenizer_json` takes when it is loaded. It is read, but not built.
+    /// About how many bytes of memory the tokenizer in `tokenizer_json` takes when it is loaded. It is not built.
     ///
     /// # Errors
     /// Those of [`load`](Self::load) that concern the file's form.
-    pub fn estimate_memory(tokenizer_json: &Path) -> Result<u64> {
-        let json = read_tokenizer_file(tokenizer_json)?;
-        TokenizerFile::parse(&json).map(|file| file.memory()).map_err(|error| error.with_file(tokenizer_json))
+    pub fn estimate_memory(tokenizer_json: &TextFile) -> Result<u64> {
+        let file = TokenizerFile::parse(&tokenizer_json.text);
+        file.map(|file| file.memory()).map_err(|error| error.with_file(&tokenizer_json.path))
     }
 
     /// About how many bytes of memory the tokenizer takes.
@@ -336,21 +339,11 @@ impl Tokenizer {
     }
 }
 
-/// Reads a JSON file other than `tokenizer.json`.
-pub(super) fn read_json_file(path: &Path) -> Result<Value> {
-    serde_json::from_slice(&read_text_file(path)?).map_err(|error| {
-        tokenizer_error(format!("not valid JSON: {error}")).with_file(path).with_source(error)
+/// Parses a JSON file other than `tokenizer.json`.
+pub(super) fn parse_json(file: &TextFile) -> Result<Value> {
+    serde_json::from_slice(&file.text).map_err(|error| {
+        tokenizer_error(format!("not valid JSON: {error}")).with_file(&file.path).with_source(error)
     })
-}
-
-/// Reads a file other than `tokenizer.json`.
-pub(super) fn read_text_file(path: &Path) -> Result<Vec<u8>> {
-    read_limited(path, MAXIMUM_TEXT_BYTES)
-}
-
-/// Reads `tokenizer.json`.
-pub(super) fn read_tokenizer_file(path: &Path) -> Result<Vec<u8>> {
-    read_limited(path, MAXIMUM_TOKENIZER_BYTES)
 }
 
 /// A token is written as a string or as an object with a `content`.

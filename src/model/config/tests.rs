@@ -1,7 +1,7 @@
 use super::*;
 
-fn file(name: &str, text: &str) -> Option<ConfigFile> {
-    Some(ConfigFile { path: name.into(), text: text.as_bytes().to_vec() })
+fn file(name: &str, text: &str) -> Option<TextFile> {
+    Some(TextFile { path: name.into(), text: text.as_bytes().to_vec() })
 }
 
 fn genai(text: &str) -> ConfigFiles {

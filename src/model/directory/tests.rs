@@ -14,16 +14,16 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-fn open(path: &Path) -> Result<ModelDirectory> {
+fn open(path: &Path) -> Result<ModelDirectory<'static>> {
     ModelDirectory::open(path, &DirectoryOverrides::default())
 }
 
-fn open_graph(path: &Path, graph: &str) -> Result<ModelDirectory> {
+fn open_graph(path: &Path, graph: &str) -> Result<ModelDirectory<'static>> {
     ModelDirectory::open(path, &DirectoryOverrides { graph: Some(graph.into()), follow_links: false })
 }
 
 /// The graph's path relative to `directory`.
-fn graph_of(directory: &TempDir, model: Result<ModelDirectory>) -> String {
+fn graph_of(directory: &TempDir, model: Result<ModelDirectory<'static>>) -> String {
     let model = model.unwrap();
     model.graph_path().strip_prefix(directory.path()).unwrap().to_str().unwrap().to_owned()
 }
@@ -61,7 +61,7 @@ fn the_golden_directories() {
         assert_eq!(config.eos_token_ids, [2]);
         let text = model.text_files();
         assert!(text.chat_template.is_some() && text.tokenizer_config.is_some());
-        assert!(!text.read_tokenizer().unwrap().is_empty());
+        assert!(!model.read_tokenizer().unwrap().text.is_empty());
         // Every weight of every graph lies where it says, with the length that its shape needs.
         let files = model.open_graph(Load::Map).unwrap();
         let graph = files.parse().unwrap().graph;
@@ -77,7 +77,7 @@ fn the_genai_layout() {
     let plain = directory(&[("genai_config.json", GENAI), ("model.onnx", "x"), ("other.onnx", "x")]);
     let model = open(plain.path()).unwrap();
     assert_eq!((model.layout(), model.text_files()), (Layout::GenaiBuilder, &TextFiles::default()));
-    assert_eq!(model.text_files().read_tokenizer().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(model.read_tokenizer().unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(graph_of(&plain, open(plain.path())), "model.onnx");
     assert_eq!(graph_of(&plain, open_graph(plain.path(), "other.onnx")), "other.onnx");
     assert_eq!(graph_of(&plain, open(&plain.path().join("other.onnx"))), "other.onnx");
@@ -178,7 +178,7 @@ fn a_graph_alone() {
     let directory = directory(&[("model.onnx", "x"), ("tokenizer.json", "{}")]);
     let model = open(&directory.path().join("model.onnx")).unwrap();
     assert_eq!((model.layout(), model.config()), (Layout::GraphOnly, &ModelConfig::default()));
-    assert_eq!(model.text_files().read_tokenizer().unwrap(), b"{}");
+    assert_eq!(model.read_tokenizer().unwrap().text, b"{}");
     assert_eq!(open(directory.path()).unwrap_err().kind(), ErrorKind::NotFound);
     let error = open(&directory.path().join("tokenizer.json")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -259,9 +259,11 @@ fn large_files_are_refused() {
     ]);
     let model = open(text.path()).unwrap();
     let files = model.text_files();
-    assert!(files.read(files.chat_template.as_deref()).unwrap_err().message().contains("more than 4194304"));
-    assert_eq!(files.read_tokenizer().unwrap().len(), template.len());
-    assert_eq!(files.read(None).unwrap(), None);
+    assert!(
+        model.read_text(files.chat_template.as_deref()).unwrap_err().message().contains("more than 4194304")
+    );
+    assert_eq!(model.read_tokenizer().unwrap().text.len(), template.len());
+    assert!(model.read_text(None).unwrap().is_none());
 }
 
 #[cfg(unix)]

@@ -171,13 +171,11 @@ fn memory_is_counted_from_the_file() {
     // flags; a table of merges with 2 places of 17 bytes.
     let expected = 2 * (9 * 32 + 16 * 33) + 10 + 9 * 5 + 2 * 17;
     assert_eq!(build(&file).unwrap().memory_bytes(), expected);
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokenizer.json");
-    std::fs::write(&path, file.to_string()).unwrap();
-    assert_eq!(Tokenizer::estimate_memory(&path).unwrap(), expected);
-    std::fs::write(&path, "{").unwrap();
-    let error = Tokenizer::estimate_memory(&path).unwrap_err();
-    assert_eq!((error.kind(), error.file()), (ErrorKind::Tokenizer, Some(&*path)));
+    let mut file = TextFile { path: "tokenizer.json".into(), text: file.to_string().into() };
+    assert_eq!(Tokenizer::estimate_memory(&file).unwrap(), expected);
+    file.text = b"{".to_vec();
+    let error = Tokenizer::estimate_memory(&file).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Tokenizer, Some(&*file.path)));
 }
 
 #[test]
