@@ -25,8 +25,8 @@
  *
  * Five contracts hold for every function:
  *
- * 1. Ownership. What _new, _load, _clone or _stream gives is freed with the _free of its type, once; every _free
- *    accepts NULL. A handle keeps alive what it needs, so handles may be freed in any order, a session also while a
+ * 1. Ownership. What _new, _load, _load_from, _clone or _stream gives is freed with the _free of its type, once; every
+ *    _free accepts NULL. A handle keeps alive what it needs, so handles may be freed in any order, a session also while a
  *    stream on it is open. A pointer that a function gives otherwise is borrowed; its comment says for how long. Inputs
  *    are copied before the call returns.
  * 2. Errors. A function that can fail returns a status, and on failure stores an owned error through its last parameter,
@@ -304,6 +304,35 @@ typedef struct {
     // How many.
     size_t logit_bias_count;
 } slm_sampling_options;
+
+// Stores how many bytes the file `name` has in `size` and returns `SLM_OK`, or `SLM_NOT_FOUND` where there is no such
+// file; the library asks for files that a model may lack. Any other result ends the loading with `SLM_IO`.
+typedef slm_status (*slm_source_size)(void *user_data, slm_str name, uint64_t *size);
+
+// Reads at most `length` bytes of the file `name` from `offset` on into `buffer` and returns how many, which may be
+// fewer; `length` is at least 1, and reaches no further than the size that was stored. 0 says that the file ends here,
+// and a negative number that reading failed: both end the loading with `SLM_IO`.
+typedef int64_t (*slm_source_read)(void *user_data, slm_str name, uint64_t offset, void *buffer, size_t length);
+
+// The callbacks of a source; fill it with `slm_source_init` first.
+//
+// A source holds the files of a model directory under their names in it: `genai_config.json`, `model.onnx`,
+// `model.onnx.data`, `tokenizer.json`, `onnx/model_q4.onnx`. Names are relative, with forward slashes on every platform,
+// and never have `.` or `..` as a part; they are valid during the call. The callbacks are called on the thread that called
+// `slm_model_load_from`, and not after it has returned. They must not throw; they may call the library, also to load
+// another model.
+typedef struct {
+    // The size of this struct, as `slm_source_init` set it.
+    uint32_t struct_size;
+    // 0.
+    uint32_t flags;
+    // What the callbacks are given.
+    void *user_data;
+    // Tells the size of a file.
+    slm_source_size size;
+    // Reads a part of a file.
+    slm_source_read read;
+} slm_source;
 
 // Options of a session; fill them with `slm_session_options_init` first.
 typedef struct {
@@ -589,6 +618,19 @@ SLM_API SLM_NODISCARD slm_status slm_model_clone(const slm_model *model, const s
 
 // Gives the handle up; NULL is allowed. The model is unloaded when no handle, session or stream needs it any more.
 SLM_API void slm_model_free(const slm_model *model);
+
+/* Sources: models whose files the program reads itself, from an encrypted store, an asset pack or an image in ROM. */
+
+// Fills `source`, a struct of `size` bytes, with zeros and its size.
+SLM_API SLM_NODISCARD slm_status slm_source_init(slm_source *source, size_t size, slm_error **error);
+
+// Loads a model whose files `source` reads; all of them are read into memory. NULL for `options` means the defaults;
+// `load` and `flags` in them mean nothing here. Errors name a file as the callbacks know it; there being no memory for one
+// is `SLM_MEMORY_BUDGET`.
+SLM_API SLM_NODISCARD slm_status slm_model_load_from(const slm_source *source,
+                               const slm_model_options *options,
+                               const slm_model **model,
+                               slm_error **error);
 
 /* Tokens: text to tokens and back. */
 

@@ -181,6 +181,49 @@ struct LoadOptions {
     }
 };
 
+/// The files of a model, read by the program itself; see slm_source for their names.
+class Source {
+  public:
+    virtual ~Source() = default;
+    /// How many bytes the file has; nothing where there is no such file.
+    virtual std::optional<uint64_t> size(std::string_view name) = 0;
+    /// Reads at most `length` bytes of the file from `offset` on into `buffer`, and returns how many: 0 where the file ends.
+    virtual size_t read(std::string_view name, uint64_t offset, void *buffer, size_t length) = 0;
+};
+
+namespace detail {
+
+/// The callbacks of a source. No exception may pass through C, so the first is kept.
+struct Reader {
+    Source &source;
+    std::exception_ptr thrown;
+
+    static slm_status size(void *user_data, slm_str name, uint64_t *size) noexcept {
+        Reader &reader = *static_cast<Reader *>(user_data);
+        try {
+            const std::optional<uint64_t> found = reader.source.size(view(name));
+            if (!found) return SLM_NOT_FOUND;
+            *size = *found;
+            return SLM_OK;
+        } catch (...) {
+            reader.thrown = std::current_exception();
+            return SLM_IO;
+        }
+    }
+
+    static int64_t read(void *user_data, slm_str name, uint64_t offset, void *buffer, size_t length) noexcept {
+        Reader &reader = *static_cast<Reader *>(user_data);
+        try {
+            return static_cast<int64_t>(reader.source.read(view(name), offset, buffer, length));
+        } catch (...) {
+            reader.thrown = std::current_exception();
+            return -1;
+        }
+    }
+};
+
+} // namespace detail
+
 /// How the next token is chosen; see slm_sampling_options. The default is greedy.
 struct Sampling {
     float temperature = 0.0f;
@@ -515,6 +558,25 @@ class Model {
         const slm_str path = detail::text(directory);
         const slm_model *model = nullptr;
         detail::check([&](slm_error **error) { return slm_model_load(path.data, path.len, &c, &model, error); });
+        return Model(model);
+    }
+
+    /// Loads a model whose files `source` reads, on this thread and before the call returns. What the source throws is
+    /// thrown on.
+    static Model load_from(Source &source, const LoadOptions &options = {}) {
+        const slm_model_options c = options.to_c();
+        detail::Reader reader{source, nullptr};
+        auto callbacks = detail::defaults(slm_source_init);
+        callbacks.user_data = &reader;
+        callbacks.size = detail::Reader::size;
+        callbacks.read = detail::Reader::read;
+        const slm_model *model = nullptr;
+        detail::check([&](slm_error **error) {
+            const slm_status status = slm_model_load_from(&callbacks, &c, &model, error);
+            if (reader.thrown == nullptr) return status;
+            slm_error_free(*error);
+            std::rethrow_exception(reader.thrown);
+        });
         return Model(model);
     }
 

@@ -78,7 +78,7 @@ pub unsafe extern "C" fn slm_classify_options_init(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the caller's struct of `size` bytes and memory for the error.
-    unsafe { options::init(options, size, error) }
+    unsafe { options::init("options", options, size, error) }
 }
 
 /// The labels and the results of a call.

@@ -27,6 +27,8 @@ pub mod string;
 
 pub mod model;
 
+pub mod source;
+
 pub mod tokens;
 
 pub mod session;

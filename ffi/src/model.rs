@@ -174,7 +174,7 @@ pub unsafe extern "C" fn slm_model_options_init(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the caller's struct of `size` bytes and memory for the error.
-    unsafe { options::init(options, size, error) }
+    unsafe { options::init("options", options, size, error) }
 }
 
 /// Stores in `estimate`, a struct of `size` bytes, what loading the model and running one session of `positions` tokens
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn slm_model_sampling(
     let body = || unsafe {
         let model = required("model", model)?;
         let sampling = model.shared.with(|model| Ok(model.config().sampling.options()))?;
-        options::fill(&slm_sampling_options::from(&sampling), options, size)
+        options::fill("options", &slm_sampling_options::from(&sampling), options, size)
     };
     // SAFETY: the caller's memory for the error.
     unsafe { boundary::status(error, body) }

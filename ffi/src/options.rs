@@ -13,7 +13,7 @@ const MAXIMUM_SIZE: usize = 4096;
 /// A `repr(C)` struct without padding in front of a field, so that each older version of it is a prefix.
 ///
 /// # Safety
-/// Every field is an integer, a float, a raw pointer or such a struct: each bit pattern is a value.
+/// Every field is an integer, a float, a raw pointer, a function that may be NULL or such a struct: each bit pattern is a value.
 pub(crate) unsafe trait Plain: Copy {}
 
 /// Options: a plain struct whose first field is `struct_size: u32`.
@@ -22,17 +22,18 @@ pub(crate) trait Options: Plain {
     const DEFAULTS: Self;
 }
 
-/// Fills the caller's struct of `size` bytes with the defaults.
+/// Fills the caller's struct of `size` bytes, its parameter `name`, with the defaults.
 ///
 /// # Safety
 /// `options` is NULL or points to `size` writable bytes, `error` is NULL or points to memory for one pointer.
 pub(crate) unsafe fn init<T: Options>(
+    name: &str,
     options: *mut T,
     size: usize,
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: passed on.
-    unsafe { boundary::status(error, || fill(&T::DEFAULTS, options, size)) }
+    unsafe { boundary::status(error, || fill(name, &T::DEFAULTS, options, size)) }
 }
 
 /// Fills the caller's struct of `size` bytes with `value` and its own size; what a newer caller has behind it becomes
@@ -40,11 +41,11 @@ pub(crate) unsafe fn init<T: Options>(
 ///
 /// # Safety
 /// `options` is NULL or points to `size` writable bytes.
-pub(crate) unsafe fn fill<T: Options>(value: &T, options: *mut T, size: usize) -> Outcome<()> {
+pub(crate) unsafe fn fill<T: Options>(name: &str, value: &T, options: *mut T, size: usize) -> Outcome<()> {
     let struct_size = checked_size(size)?;
     // SAFETY: as the caller says; `struct_size` comes first.
     unsafe {
-        write("options", value, options, size)?;
+        write(name, value, options, size)?;
         options.cast::<u32>().write_unaligned(struct_size);
     }
     Ok(())

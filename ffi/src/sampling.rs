@@ -125,5 +125,5 @@ pub unsafe extern "C" fn slm_sampling_options_init(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the caller's struct of `size` bytes and memory for the error.
-    unsafe { options::init(options, size, error) }
+    unsafe { options::init("options", options, size, error) }
 }

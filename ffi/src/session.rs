@@ -89,7 +89,7 @@ pub unsafe extern "C" fn slm_session_options_init(
     error: *mut *mut slm_error,
 ) -> slm_status {
     // SAFETY: the caller's struct of `size` bytes and memory for the error.
-    unsafe { options::init(options, size, error) }
+    unsafe { options::init("options", options, size, error) }
 }
 
 /// Makes a session with an empty KV cache. It keeps the model loaded. NULL for `options` means the defaults.

@@ -5,6 +5,7 @@ mod contracts;
 mod conversations;
 mod functions;
 mod nulls;
+mod sources;
 
 use std::ffi::CStr;
 use std::ptr;

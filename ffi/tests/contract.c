@@ -252,6 +252,85 @@ static void labels_are_scored(const slm_model *model) {
     slm_session_free(session);
 }
 
+/* The files of a directory through callbacks, which count their calls. */
+typedef struct {
+    const char *directory;
+    int calls;
+    slm_status size_result;
+    int64_t longest;
+} pack;
+
+static FILE *open_file(const pack *files, slm_str name) {
+    char path[4096];
+    REQUIRE(strlen(name.data) == name.len && strstr(name.data, "..") == NULL && name.data[0] != '/');
+    snprintf(path, sizeof path, "%s/%s", files->directory, name.data);
+    return fopen(path, "rb");
+}
+
+static slm_status size_of_file(void *user_data, slm_str name, uint64_t *size) {
+    pack *files = user_data;
+    FILE *file = open_file(files, name);
+    files->calls++;
+    if (file == NULL) return SLM_NOT_FOUND;
+    REQUIRE(fseek(file, 0, SEEK_END) == 0);
+    *size = (uint64_t)ftell(file);
+    fclose(file);
+    return files->size_result;
+}
+
+static int64_t read_file(void *user_data, slm_str name, uint64_t offset, void *buffer, size_t length) {
+    pack *files = user_data;
+    FILE *file = open_file(files, name);
+    int64_t count;
+    files->calls++;
+    REQUIRE(file != NULL && length > 0 && fseek(file, (long)offset, SEEK_SET) == 0);
+    if (files->longest >= 0 && length > (size_t)files->longest) length = (size_t)files->longest;
+    count = (int64_t)fread(buffer, 1, length, file);
+    fclose(file);
+    return count;
+}
+
+/* A model that the program reads itself answers as the directory's does, and failures name the file. */
+static void callbacks_read(const char *directory, const slm_model *model) {
+    pack files = {directory, 0, SLM_OK, 30000};
+    answer results[2] = {{.verdict = SLM_CONTINUE}, {.verdict = SLM_CONTINUE}};
+    const slm_model *models[2] = {model, NULL}, *none = NULL;
+    slm_source source;
+    slm_generate_options options;
+    slm_error *failure = NULL;
+    int calls;
+
+    EXPECT(SLM_OK, slm_source_init(&source, sizeof source, &error));
+    EXPECT(SLM_NULL_POINTER, slm_model_load_from(&source, NULL, &none, &error));
+    source.user_data = &files;
+    source.size = size_of_file;
+    source.read = read_file;
+    EXPECT(SLM_OK, slm_model_load_from(&source, NULL, &models[1], &error));
+    calls = files.calls;
+    REQUIRE(calls > 10);
+    EXPECT(SLM_OK, slm_generate_options_init(&options, sizeof options, &error));
+    options.max_tokens = 6;
+    options.flags = SLM_IGNORE_STOP_TOKENS;
+    for (size_t i = 0; i < 2; i++) {
+        EXPECT(SLM_OK, slm_session_new(models[i], NULL, &results[i].session, &error));
+        EXPECT(SLM_OK, slm_generate(results[i].session, PROMPT, SLM_NUL, &options, on_event, &results[i], &error));
+        slm_session_free(results[i].session);
+    }
+    REQUIRE(results[0].token_count == 6 && strcmp(results[0].text, results[1].text) == 0);
+    REQUIRE(files.calls == calls);
+    slm_model_free(models[1]);
+
+    files.longest = 0;
+    REQUIRE(slm_model_load_from(&source, NULL, &none, &failure) == SLM_IO);
+    REQUIRE(strcmp(slm_error_file(failure).data, "genai_config.json") == 0);
+    slm_error_free(failure);
+    files.size_result = SLM_INTERNAL;
+    EXPECT(SLM_IO, slm_model_load_from(&source, NULL, &none, &error));
+    files.directory = "/nowhere";
+    EXPECT(SLM_NOT_FOUND, slm_model_load_from(&source, NULL, &none, &error));
+    REQUIRE(none == NULL);
+}
+
 /* Text to tokens and back. */
 static void texts_round_trip(const slm_model *model) {
     uint32_t tokens[16];
@@ -303,6 +382,7 @@ int main(int argc, char **argv) {
     labels_are_scored(model);
     texts_round_trip(model);
     models_tell(argv[1], model);
+    callbacks_read(argv[1], model);
     slm_model_free(model);
     owners_do_not_matter(argv[1]);
     puts("every promise holds");

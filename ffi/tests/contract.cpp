@@ -7,8 +7,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <iterator>
+#include <map>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -265,11 +269,50 @@ void threads(const Model &model) {
 
 } // namespace
 
+// The files of a directory, in memory.
+class Pack : public edgeslm::Source {
+  public:
+    std::map<std::string, std::string, std::less<>> files;
+    std::string forbidden;
+
+    std::optional<uint64_t> size(std::string_view name) override {
+        const auto file = files.find(name);
+        if (file == files.end()) return std::nullopt;
+        return file->second.size();
+    }
+
+    size_t read(std::string_view name, uint64_t offset, void *buffer, size_t length) override {
+        if (name == forbidden) throw std::runtime_error("forbidden");
+        return files.find(name)->second.copy(static_cast<char *>(buffer), std::min<size_t>(length, 5000), offset);
+    }
+};
+
+// A model loaded from a source answers as the directory's does; what the source throws arrives.
+void sources(const std::string &directory, const Model &model) {
+    Pack pack;
+    for (const char *name : {"genai_config.json", "model.onnx", "model.onnx.data", "tokenizer.json"}) {
+        std::ifstream file(directory + '/' + name, std::ios::binary);
+        pack.files[name] = std::string(std::istreambuf_iterator<char>(file), {});
+    }
+    const Model loaded = Model::load_from(pack);
+    REQUIRE(loaded.session().generate(question, tokens(8)).text() == model.session().generate(question, tokens(8)).text());
+    pack.forbidden = "model.onnx.data";
+    try {
+        Model::load_from(pack);
+        REQUIRE(!"the source's exception arrives");
+    } catch (const std::runtime_error &error) {
+        REQUIRE(std::string(error.what()) == "forbidden");
+    }
+    pack.files.erase("model.onnx.data");
+    REQUIRE(thrown(SLM_NOT_FOUND, [&] { Model::load_from(pack); }).file() == "model.onnx.data");
+}
+
 int main(int, char **argv) {
     try {
         const std::string directory = argv[1];
         const Model model = Model::load(directory);
         errors(directory, model);
+        sources(directory, model);
         texts(directory, model);
         streams(model);
         sampling(model);

@@ -31,6 +31,7 @@ from ._model import Classification, MemoryEstimate, Model, Session
 from ._native import ffi as _ffi
 from ._native import lib as _lib
 from ._options import Message, Sampling
+from ._source import Source
 from ._stream import Event, Finished, PromptProgress, Statistics, Stream, Text, Token
 from ._version import __version__
 
@@ -44,6 +45,6 @@ def build_info() -> dict[str, Any]:
 __all__ = [
     "BusyError", "CancelledError", "Classification", "ClosedError", "ContextLengthError", "DeadlineError", "EdgeSlmError",
     "Event", "Finished", "InvalidArgumentError", "InvalidModelError", "MemoryBudgetError", "MemoryEstimate", "Message",
-    "Model", "NotFoundError", "PromptProgress", "Sampling", "Session", "Statistics", "Stream", "TemplateError", "Text",
-    "Token", "UnsupportedError", "__version__", "build_info",
+    "Model", "NotFoundError", "PromptProgress", "Sampling", "Session", "Source", "Statistics", "Stream", "TemplateError",
+    "Text", "Token", "UnsupportedError", "__version__", "build_info",
 ]

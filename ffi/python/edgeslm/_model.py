@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 from ._errors import ClosedError, call, take
 from ._native import ffi, lib
 from ._options import Keep, Message, Sampling, generate_options, milliseconds, model_options, session_options
+from ._source import Source, callbacks
 from ._stream import Statistics, Stream
 
 if TYPE_CHECKING:
@@ -99,6 +100,19 @@ class Model(_Handle):
         path, length = keep.bytes(os.fspath(directory))
         call(lib.slm_model_load, path, length, model_options(keep, **options), handle)
         self._own(handle[0], lib.slm_model_free)
+
+    @classmethod
+    def load_from(cls, source: Source, **options: Any) -> Model:
+        """Loads a model whose files ``source`` reads, with the options of :class:`Model`.
+
+        What the source raises is raised again.
+        """
+        keep, model = Keep(), cls.__new__(cls)
+        handle = ffi.new("slm_model **")
+        with callbacks(source) as native:
+            call(lib.slm_model_load_from, native, model_options(keep, **options), handle)
+        model._own(handle[0], lib.slm_model_free)
+        return model
 
     @staticmethod
     def estimate(directory: Union[str, os.PathLike[str]], positions: int, **options: Any) -> MemoryEstimate:

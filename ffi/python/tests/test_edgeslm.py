@@ -43,6 +43,47 @@ def test_the_model_tells_what_it_is(model):
     assert model.recommended_sampling.temperature >= 0
 
 
+class Pack:
+    """The files of a directory in memory."""
+
+    def __init__(self, directory):
+        self.files = {path.name: path.read_bytes() for path in pathlib.Path(directory).iterdir()}
+        self.failing = None
+
+    def size(self, name):
+        return len(self.files[name]) if name in self.files else None
+
+    def read(self, name, offset, length):
+        if name == self.failing:
+            raise KeyError("the key is wrong")
+        return self.files[name][offset : offset + min(length, 5000)]
+
+
+def test_a_source_gives_the_model_that_its_directory_gives(session):
+    pack = Pack(MODEL)
+    with edgeslm.Model.load_from(pack, threads=1) as model, model.session() as other:
+        pack.files.clear()
+        answer = other.generate(QUESTION, max_tokens=8, ignore_stop_tokens=True).text()
+    assert answer == session.generate(QUESTION, max_tokens=8, ignore_stop_tokens=True).text()
+
+
+def test_failures_of_sources():
+    pack = Pack(MODEL)
+    pack.failing = "model.onnx.data"
+    with pytest.raises(KeyError, match="the key is wrong"):
+        edgeslm.Model.load_from(pack)
+    pack.failing = None
+    del pack.files["model.onnx.data"]
+    with pytest.raises(edgeslm.NotFoundError) as caught:
+        edgeslm.Model.load_from(pack)
+    assert caught.value.file == "model.onnx.data"
+    pack.files["model.onnx.data"] = b"cut"
+    with pytest.raises(edgeslm.InvalidModelError):
+        edgeslm.Model.load_from(pack)
+    with pytest.raises(AttributeError):
+        edgeslm.Model.load_from(object())
+
+
 def test_text_to_tokens_and_back(model):
     tokens = model.tokenize("The door is open.", "plain")
     assert model.count_tokens("The door is open.", "plain") == len(tokens) > 3

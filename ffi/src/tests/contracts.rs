@@ -124,7 +124,7 @@ fn init_writes_no_more_than_the_callers_size() {
         let mut value = blank;
         // SAFETY: at most the size of the struct.
         let (status, _) =
-            call(|error| unsafe { options::init((&raw mut value).cast::<Sample>(), size, error) });
+            call(|error| unsafe { options::init("options", (&raw mut value).cast::<Sample>(), size, error) });
         assert_eq!(status, SLM_OK);
         assert_eq!((value.sample.struct_size, value.sample.old, value.sample.new, value.newest), expected);
     }
@@ -136,6 +136,6 @@ fn init_writes_no_more_than_the_callers_size() {
         (1 << 40, pointer, SLM_STRUCT_SIZE),
     ] {
         // SAFETY: refused before anything is written.
-        assert_eq!(call(|error| unsafe { options::init(pointer, size, error) }).0, expected);
+        assert_eq!(call(|error| unsafe { options::init("options", pointer, size, error) }).0, expected);
     }
 }

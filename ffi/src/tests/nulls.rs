@@ -15,6 +15,7 @@ use crate::model::*;
 use crate::options::Options;
 use crate::sampling::*;
 use crate::session::*;
+use crate::source::*;
 use crate::status::*;
 use crate::stream::*;
 use crate::string::{SLM_NUL, slm_str, slm_string};
@@ -22,6 +23,14 @@ use crate::tokens::*;
 
 unsafe extern "C" fn go_on(_: *mut c_void, _: *const slm_event) -> i32 {
     SLM_CONTINUE
+}
+
+unsafe extern "C" fn no_size(_: *mut c_void, _: slm_str, _: *mut u64) -> slm_status {
+    SLM_NOT_FOUND
+}
+
+unsafe extern "C" fn no_bytes(_: *mut c_void, _: slm_str, _: u64, _: *mut c_void, _: usize) -> i64 {
+    -1
 }
 
 /// Calls each function with NULL for the parameter that is named, once with an error wanted and once without.
@@ -74,6 +83,8 @@ fn every_pointer_that_must_not_be_null_is_named() {
     let stopping = slm_generate_options { stop_count: 1, ..slm_generate_options::DEFAULTS };
     let stop_tokens = slm_generate_options { stop_token_count: 1, ..slm_generate_options::DEFAULTS };
     options.sampling = &raw const sampling;
+    let source = slm_source { size: Some(no_size), read: Some(no_bytes), ..slm_source::DEFAULTS };
+    let unreadable = [slm_source { size: None, ..source }, slm_source { read: None, ..source }];
 
     let mut called = BTreeSet::new();
     refuse! { called;
@@ -82,6 +93,7 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "options": slm_sampling_options_init(null_mut(), 64);
         "options": slm_generate_options_init(null_mut(), 64);
         "options": slm_classify_options_init(null_mut(), 64);
+        "source": slm_source_init(null_mut(), 64);
         "cancel": slm_cancel_new(null_mut());
 
         "directory": slm_model_estimate(null(), SLM_NUL, null(), 1, (&raw mut estimate).cast(), 256);
@@ -90,6 +102,11 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "model": slm_model_load(prompt, SLM_NUL, null(), null_mut());
         "graph": slm_model_load(prompt, SLM_NUL, &raw const model_options, &raw mut fresh_model);
         "kernels": slm_model_load(prompt, SLM_NUL, &raw const kernel_options, &raw mut fresh_model);
+        "source": slm_model_load_from(null(), null(), &raw mut fresh_model);
+        "size": slm_model_load_from(&raw const unreadable[0], null(), &raw mut fresh_model);
+        "read": slm_model_load_from(&raw const unreadable[1], null(), &raw mut fresh_model);
+        "model": slm_model_load_from(&raw const source, null(), null_mut());
+        "graph": slm_model_load_from(&raw const source, &raw const model_options, &raw mut fresh_model);
         "model": slm_model_info(null(), text_pointer);
         "info": slm_model_info(model, null_mut());
         "model": slm_model_sampling(null(), (&raw mut statistics).cast(), 64);
