@@ -42,6 +42,9 @@
  *    NULL for options means the defaults. Structs grow at their end only. Compare slm_abi_version() with
  *    SLM_ABI_VERSION before anything else if the library is loaded at run time.
  *
+ * Names that begin with slm_grammar are reserved for constraints on answers, such as grammars and JSON schemas, which
+ * this version does not have. Programs should define no such name.
+ *
  * No call prints, logs, opens a socket or ends the process. A defect in the library that would have is reported as
  * SLM_PANIC; the handle then only accepts being freed.
  */
