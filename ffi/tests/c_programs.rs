@@ -23,6 +23,15 @@ fn the_committed_header_is_what_the_sources_say() {
 }
 
 #[test]
+fn what_programs_rely_on_is_as_committed_and_as_released() {
+    if !has("cc") || !has("git") {
+        return;
+    }
+    run(xtask().args(["abi", "--check"]));
+    run(xtask().args(["abi", "--against"]));
+}
+
+#[test]
 fn the_library_exports_what_the_header_declares_and_nothing_else() {
     if !has("nm") {
         return;

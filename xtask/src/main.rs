@@ -1,5 +1,6 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
+mod abi;
 mod bench_peers;
 mod cross;
 mod demo;
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Write ffi/abi.txt, what programs built against the header rely on, or compare it
+    Abi(abi::Arguments),
     /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
     BenchPeers(bench_peers::Arguments),
     /// Build the library and the command for another machine: 64-bit ARM Linux
@@ -51,6 +54,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
+        Chore::Abi(arguments) => abi::run(&arguments),
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
         Chore::Cross(arguments) => cross::run(&arguments),
         Chore::Demo => demo::run(),
