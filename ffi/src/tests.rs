@@ -3,6 +3,7 @@
 mod basics;
 mod contracts;
 mod conversations;
+mod defects;
 mod functions;
 mod nulls;
 mod sources;
