@@ -83,6 +83,16 @@ fn nothing_leaks() {
 }
 
 #[test]
+fn eight_threads_get_the_answers_of_one() {
+    if !has("cc") {
+        return;
+    }
+    let threads = compile("cc", "c11", &ffi_directory().join("tests/threads.c"), &["-pthread"]);
+    let output = run(program(&threads).arg(fixture()));
+    assert_eq!(text(&output.stdout), "8000 answers are right\n");
+}
+
+#[test]
 fn the_program_in_the_header_answers() {
     if !has("cc") {
         return;
