@@ -83,6 +83,21 @@ fn nothing_leaks() {
 }
 
 #[test]
+fn memory_is_used_as_it_should_be() {
+    if !has("cc") || !has("valgrind") {
+        return;
+    }
+    let contract = compile("cc", "gnu11", &ffi_directory().join("tests/contract.c"), &["-g"]);
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
+    valgrind.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"]);
+    // Valgrind knows no AVX-512.
+    valgrind.env("EDGESLM_KERNELS", "avx2").env("LD_LIBRARY_PATH", library_directory());
+    let output = run(valgrind.arg(&contract).arg(fixture()));
+    assert_eq!(text(&output.stdout), "every promise holds\n");
+}
+
+#[test]
 fn eight_threads_get_the_answers_of_one() {
     if !has("cc") {
         return;
