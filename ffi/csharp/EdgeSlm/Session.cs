@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Threading;
 
 namespace EdgeSlm
 {
@@ -77,13 +78,14 @@ namespace EdgeSlm
         }
 
         /// <summary>Scores labels as continuations of a prompt that is taken as it is.</summary>
+        /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         public Classification Classify(string prompt, IReadOnlyList<string> labels, LabelScore score = LabelScore.Joint,
-            TimeSpan? deadline = null)
+            TimeSpan? deadline = null, CancellationToken cancellation = default(CancellationToken))
         {
             using (var arena = new Arena())
             {
                 var text = arena.Text(prompt);
-                return Classify(arena, labels, score, deadline,
+                return Classify(arena, labels, score, deadline, cancellation,
                     (IntPtr session, NativeMethods.Str* list, NativeMethods.ClassifyOptions* options, float* probabilities, UIntPtr* best,
                         IntPtr* error) =>
                         NativeMethods.Classify(session, text.Data, text.Length, list, (UIntPtr)labels.Count, options, probabilities, best,
@@ -92,13 +94,15 @@ namespace EdgeSlm
         }
 
         /// <summary>Scores labels as answers to a conversation.</summary>
+        /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         public Classification Classify(IReadOnlyList<ChatMessage> messages, IReadOnlyList<string> labels,
-            LabelScore score = LabelScore.Joint, TimeSpan? deadline = null)
+            LabelScore score = LabelScore.Joint, TimeSpan? deadline = null,
+            CancellationToken cancellation = default(CancellationToken))
         {
             using (var arena = new Arena())
             {
                 var conversation = (IntPtr)arena.Messages(messages);
-                return Classify(arena, labels, score, deadline,
+                return Classify(arena, labels, score, deadline, cancellation,
                     (IntPtr session, NativeMethods.Str* list, NativeMethods.ClassifyOptions* options, float* probabilities, UIntPtr* best,
                         IntPtr* error) =>
                         NativeMethods.ChatClassify(session, (NativeMethods.Message*)conversation, (UIntPtr)messages.Count, list,
@@ -110,13 +114,35 @@ namespace EdgeSlm
             float* probabilities, UIntPtr* best, IntPtr* error);
 
         private Classification Classify(Arena arena, IReadOnlyList<string> labels, LabelScore score, TimeSpan? deadline,
-            ScoreLabels function)
+            CancellationToken cancellation, ScoreLabels function)
+        {
+            IntPtr flag, failed;
+            Interop.Check(NativeMethods.CancelNew(&flag, &failed), failed);
+            var signal = flag;
+            using (var cancel = new NativeHandle(flag, NativeMethods.CancelFree))
+            // Disposed first, and waits for a signal that is being given.
+            using (cancellation.Register(() => NativeMethods.CancelSignal(signal)))
+            {
+                try
+                {
+                    return Classify(arena, labels, score, deadline, flag, function);
+                }
+                catch (SlmException exception) when (exception.Status == SlmStatus.Cancelled)
+                {
+                    throw new OperationCanceledException(exception.Message, exception, cancellation);
+                }
+            }
+        }
+
+        private Classification Classify(Arena arena, IReadOnlyList<string> labels, LabelScore score, TimeSpan? deadline,
+            IntPtr cancel, ScoreLabels function)
         {
             var options = (NativeMethods.ClassifyOptions*)arena.Zeroed(1, sizeof(NativeMethods.ClassifyOptions));
             IntPtr error;
             Interop.Check(NativeMethods.ClassifyOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ClassifyOptions), &error), error);
             options->Score = (int)score;
             options->DeadlineMs = Interop.Milliseconds(deadline);
+            options->Cancel = cancel;
             var pointers = (Labels: (IntPtr)arena.Texts(labels), Options: (IntPtr)options,
                 Probabilities: (IntPtr)arena.Zeroed(labels.Count, sizeof(float)));
             var index = handle.Use(session =>

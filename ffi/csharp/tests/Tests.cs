@@ -30,6 +30,7 @@ internal static class Tests
             { "order of disposing does not matter", OrderOfDisposing },
             { "cancel and deadline", CancelAndDeadline },
             { "async streams", AsyncStreams },
+            { "classifications end early", ClassificationsEndEarly },
             { "async streams are cancelled", AsyncStreamsAreCancelled },
             { "threads with a session each", ThreadsWithASessionEach },
         };
@@ -282,6 +283,48 @@ internal static class Tests
             stream.ReadToEnd();
             Check(stream.Finished.FinishReason == FinishReason.Deadline || stream.Finished.FinishReason == FinishReason.ContextLength,
                 "late");
+        }
+    }
+
+    private static void ClassificationsEndEarly()
+    {
+        var labels = new[] { " urgent", " routine" };
+        var prompt = string.Concat(Enumerable.Repeat("The pump is leaking. ", 40));
+        using (var model = Model.Load(directory))
+        using (var session = model.NewSession())
+        using (var source = new CancellationTokenSource())
+        {
+            try
+            {
+                session.Classify(prompt, labels, deadline: TimeSpan.FromMilliseconds(1));
+                Check(false, "a millisecond is too short");
+            }
+            catch (SlmException exception)
+            {
+                Check(exception.Status == SlmStatus.DeadlineExceeded, "late");
+            }
+            var expected = session.Classify(prompt, labels);
+            var result = session.Classify(prompt, labels, cancellation: source.Token);
+            Check(result.Probabilities.SequenceEqual(expected.Probabilities), "a token that is not cancelled changes nothing");
+            source.Cancel();
+            foreach (var call in new Action[]
+            {
+                () => session.Classify(prompt, labels, cancellation: source.Token),
+                () => session.Classify(new[] { new ChatMessage("user", prompt) }, labels, cancellation: source.Token),
+            })
+            {
+                try
+                {
+                    call();
+                    Check(false, "it was cancelled");
+                }
+                catch (OperationCanceledException exception)
+                {
+                    Check(exception.CancellationToken == source.Token, "the token");
+                }
+            }
+            result = session.Classify(prompt, labels);
+            Check(result.Probabilities.SequenceEqual(expected.Probabilities), "the session goes on");
         }
     }
 
