@@ -7,11 +7,13 @@ mod behaviour {
     pub(crate) mod list;
 }
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use edgeslm::answer::{ClassifyOptions, LabelScore};
 use edgeslm::kernels::KernelTable;
-use edgeslm::model::Load;
+use edgeslm::model::{Load, Source};
 use edgeslm::sampling::SamplingOptions;
 use edgeslm::session::{Event, GenerateOptions, Prompt, SessionOptions, Stream};
 use edgeslm::text::{Message, RenderOptions, Role, SpecialTokens};
@@ -141,11 +143,38 @@ fn tokenize(model: &Model, case: &Given) -> Result<Vec<u32>> {
     }
 }
 
+/// The files of a directory, but one.
+struct Pack<'a> {
+    directory: &'a Path,
+    missing: &'a str,
+}
+
+impl Source for Pack<'_> {
+    fn size(&self, name: &str) -> io::Result<u64> {
+        if name == self.missing {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(self.directory.join(name).metadata()?.len())
+    }
+
+    fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut file = File::open(self.directory.join(name))?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buffer)
+    }
+}
+
 /// What a case gives, or `None` where it cannot be said in Rust.
 fn run(case: &Given, kernels: &str) -> Result<Option<Lines>> {
     let Some(messages) = messages(case) else { return Ok(None) };
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(case.text("model"));
-    let model = Model::load(directory, &load_options(case, kernels))?;
+    let options = load_options(case, kernels);
+    let model = if case.has("source") {
+        let missing = case.find("missing").unwrap_or_default();
+        Model::load_from(&Pack { directory: &directory, missing }, &options)?
+    } else {
+        Model::load(directory, &options)?
+    };
     let session = || model.session(session_options(case));
     Ok(Some(match case.text("do") {
         "generate" | "chat" => {

@@ -345,6 +345,36 @@ static slm_status render(const block *given, const slm_model *model, slm_error *
     return SLM_OK;
 }
 
+/* The files of a directory, but one. */
+typedef struct {
+    const char *directory;
+    const char *missing;
+} pack;
+
+static FILE *open_file(const pack *files, slm_str name) {
+    char path[4096];
+    const int length = snprintf(path, sizeof path, "%s/%s", files->directory, name.data);
+    require(length > 0 && (size_t)length < sizeof path, "a long path");
+    return strcmp(name.data, files->missing) == 0 ? NULL : fopen(path, "rb");
+}
+
+static slm_status size_of_file(void *user_data, slm_str name, uint64_t *size) {
+    FILE *file = open_file(user_data, name);
+    if (file == NULL) return SLM_NOT_FOUND;
+    require(fseek(file, 0, SEEK_END) == 0, "a file's end");
+    *size = (uint64_t)ftell(file);
+    fclose(file);
+    return SLM_OK;
+}
+
+static int64_t read_part_of_file(void *user_data, slm_str name, uint64_t offset, void *buffer, size_t length) {
+    FILE *file = open_file(user_data, name);
+    if (file == NULL || fseek(file, (long)offset, SEEK_SET) != 0) return -1;
+    const size_t count = fread(buffer, 1, length, file);
+    fclose(file);
+    return (int64_t)count;
+}
+
 static slm_status run(const block *given, const char *models, slm_error **error) {
     slm_model_options options;
     const slm_model *model = NULL;
@@ -359,7 +389,17 @@ static slm_status run(const block *given, const char *models, slm_error **error)
     options.context_length = (uint32_t)whole(given, "context_length", options.context_length);
     options.memory_budget = whole(given, "memory_budget", options.memory_budget);
     options.kernels = text_of(given, "kernels", "");
-    TRY(slm_model_load(directory, SLM_NUL, &options, &model, error));
+    if (has(given, "source")) {
+        pack files = {directory, text_of(given, "missing", "").data};
+        slm_source source;
+        TRY(slm_source_init(&source, sizeof source, error));
+        source.user_data = &files;
+        source.size = size_of_file;
+        source.read = read_part_of_file;
+        TRY(slm_model_load_from(&source, &options, &model, error));
+    } else {
+        TRY(slm_model_load(directory, SLM_NUL, &options, &model, error));
+    }
     slm_status (*const work)(const block *, const slm_model *, slm_error **) =
         strcmp(what, "tokenize") == 0 || strcmp(what, "count") == 0 ? tokenize
         : strcmp(what, "detokenize") == 0                           ? detokenize

@@ -45,6 +45,26 @@ namespace EdgeSlm
             }
         }
 
+        /// <summary>Loads a model whose files <paramref name="source"/> reads. What the source throws is thrown again.</summary>
+        /// <exception cref="SlmException">The model cannot be loaded.</exception>
+        public static Model LoadFrom(IModelSource source, ModelOptions options = null)
+        {
+            if (source == null) throw new ArgumentNullException(nameof(source));
+            using (var arena = new Arena())
+            {
+                var native = (IntPtr)(options ?? new ModelOptions()).ToNative(arena);
+                Model loaded = null;
+                SourceReader.Use(source, callbacks =>
+                {
+                    IntPtr model, error;
+                    Interop.Check(NativeMethods.ModelLoadFrom((NativeMethods.Source*)callbacks, (NativeMethods.ModelOptions*)native, &model,
+                        &error), error);
+                    loaded = new Model(model);
+                });
+                return loaded;
+            }
+        }
+
         /// <summary>What loading and a session of <paramref name="positions"/> tokens would take, without loading.</summary>
         /// <exception cref="SlmException">The model cannot be read.</exception>
         public static MemoryEstimate Estimate(string directory, ulong positions, ModelOptions options = null)

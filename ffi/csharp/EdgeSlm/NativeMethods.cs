@@ -41,6 +41,16 @@ namespace EdgeSlm
         }
 
         [StructLayout(LayoutKind.Sequential)]
+        internal struct Source
+        {
+            public uint StructSize;
+            public uint Flags;
+            public IntPtr UserData;
+            public IntPtr Size;
+            public IntPtr Read;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
         internal struct Estimate
         {
             public ulong Weights;
@@ -202,6 +212,12 @@ namespace EdgeSlm
 
         [DllImport(Library, EntryPoint = "slm_model_load", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int ModelLoad(byte* directory, UIntPtr length, ModelOptions* options, IntPtr* model, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_source_init", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int SourceInit(Source* source, UIntPtr size, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_model_load_from", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int ModelLoadFrom(Source* source, ModelOptions* options, IntPtr* model, IntPtr* error);
 
         [DllImport(Library, EntryPoint = "slm_model_info", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int ModelInfo(IntPtr model, Str* info, IntPtr* error);

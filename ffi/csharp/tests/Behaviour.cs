@@ -182,6 +182,28 @@ internal static class Behaviour
             (index > 0 && char.IsUpper(letter) ? "_" : "") + char.ToLowerInvariant(letter)));
     }
 
+    /// <summary>The files of a directory, but one.</summary>
+    private sealed class Pack : IModelSource
+    {
+        internal string Directory;
+        internal string Missing;
+
+        public long? Size(string name)
+        {
+            var file = new FileInfo(Path.Combine(Directory, name));
+            return name != Missing && file.Exists ? file.Length : (long?)null;
+        }
+
+        public int Read(string name, long offset, byte[] buffer, int count)
+        {
+            using (var file = File.OpenRead(Path.Combine(Directory, name)))
+            {
+                file.Seek(offset, SeekOrigin.Begin);
+                return file.Read(buffer, 0, count);
+            }
+        }
+    }
+
     private static List<Line> Run(Case item, string models)
     {
         try
@@ -195,7 +217,10 @@ internal static class Behaviour
                 MemoryBudget = item.Whole("memory_budget", 0),
                 Kernels = item.Find("kernels"),
             };
-            using (var model = Model.Load(Path.Combine(models, item.Find("model")), options)) return WithModel(item, model);
+            var directory = Path.Combine(models, item.Find("model"));
+            var source = new Pack { Directory = directory, Missing = item.Find("missing") };
+            using (var model = item.Has("source") ? Model.LoadFrom(source, options) : Model.Load(directory, options))
+                return WithModel(item, model);
         }
         catch (SlmException exception)
         {

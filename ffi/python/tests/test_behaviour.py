@@ -129,10 +129,33 @@ def with_model(case, model):
         return {"generate": generate, "chat": generate, "turns": generate, "classify": classify}[what](case, session)
 
 
+class Pack:
+    """The files of a directory, but one."""
+
+    def __init__(self, directory, missing):
+        self.directory, self.missing = directory, missing
+
+    def size(self, name):
+        path = self.directory / name
+        return path.stat().st_size if path.is_file() and name != self.missing else None
+
+    def read(self, name, offset, length):
+        with open(self.directory / name, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+
+def load(case, options):
+    directory = MODELS / case.find("model")
+    if case.find("source") is None:
+        return edgeslm.Model(directory, **options)
+    return edgeslm.Model.load_from(Pack(directory, case.find("missing")), **options)
+
+
 def run(case):
     options = case.numbers(threads=int, context_length=int, memory_budget=int, kernels=str) | case.flags("strict", "copy")
     try:
-        with edgeslm.Model(MODELS / case.find("model"), **options) as model:
+        with load(case, options) as model:
             return with_model(case, model)
     except edgeslm.EdgeSlmError as error:
         return [("status", error.name)]
