@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::demo::{succeed, workspace};
 use crate::test::cargo;
 
+pub(crate) use wheel::glibc_minor;
+
 /// What `cargo xtask dist` is told.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -26,6 +28,8 @@ pub(crate) struct Arguments {
 pub(crate) struct Package {
     /// The folder with `include`, `lib`, `bin` and `share`.
     pub(crate) folder: PathBuf,
+    /// The folder as an archive.
+    pub(crate) archive: PathBuf,
     /// The Python package, where there is a shared library.
     pub(crate) wheel: Option<PathBuf>,
 }
@@ -34,6 +38,7 @@ pub(crate) struct Package {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let package = pack(arguments.target.as_deref())?;
     println!("{}", package.folder.display());
+    println!("{}", package.archive.display());
     if let Some(wheel) = package.wheel {
         println!("{}", wheel.display());
     }
@@ -74,7 +79,7 @@ pub(crate) fn pack(target: Option<&str>) -> anyhow::Result<Package> {
             .arg(&name),
     )?;
     let wheel = wheel::build(&folder, &target)?;
-    Ok(Package { folder, wheel })
+    Ok(Package { folder, archive, wheel })
 }
 
 /// The triple that Cargo builds for by itself.
@@ -136,10 +141,20 @@ fn link(to: &str, at: &Path) -> anyhow::Result<()> {
 
 fn documents(folder: &Path) -> anyhow::Result<()> {
     let root = workspace();
-    copy(root, &folder.join("share/doc/edgeslm"), &["README.md", "CHANGELOG.md", "SECURITY.md"])?;
+    let documents = folder.join("share/doc/edgeslm");
+    copy(root, &documents, &["README.md", "CHANGELOG.md", "SECURITY.md"])?;
+    copy(&root.join("docs"), &documents.join("docs"), &["getting-started.md"])?;
+    for (language, sources) in [
+        ("c", &["chat.c", "triage.c"][..]),
+        ("cpp", &["triage.cpp"]),
+        ("csharp", &["Triage.cs"]),
+        ("python", &["triage.py"]),
+    ] {
+        let examples = folder.join("share/edgeslm/examples").join(language);
+        copy(&root.join("examples").join(language), &examples, sources)?;
+    }
     copy(root, &folder.join("share/licenses/edgeslm"), &["LICENSE-MIT", "LICENSE-APACHE"])?;
     fs::write(folder.join("share/licenses/edgeslm/DEPENDENCIES.txt"), sbom::licenses()?)?;
-    fs::create_dir_all(folder.join("share/edgeslm"))?;
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! `cargo xtask package`: the packed result, used as programs use it, from folders outside the source tree.
 
+mod document;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,10 +10,19 @@ use std::process::{Command, Output};
 use anyhow::{Context, bail, ensure};
 
 use crate::demo::{succeed, workspace};
-use crate::dist;
+use crate::{dist, size};
+
+/// What the sections of docs/getting-started.md need besides a shell.
+const TOOLS: [(&str, &[&str]); 6] = [
+    ("What to take", &["tar", "sha256sum"]),
+    ("C", &["cc", "pkg-config"]),
+    ("C++", &["c++", "cmake"]),
+    ("C#", &["mcs", "mono"]),
+    ("C# with the .NET SDK", &["dotnet"]),
+    ("Python", &["python3"]),
+];
 
 /// Packs for this machine and tries every way to use it.
-#[allow(clippy::print_stderr, reason = "progress of a long command")]
 pub(crate) fn run() -> anyhow::Result<()> {
     let package = dist::pack(None)?;
     let scratch = workspace().join("target/package-tests");
@@ -21,7 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // Moved away from where it was made, as on another machine.
     let moved = scratch.join("a folder with spaces");
     succeed(Command::new("cp").arg("-a").arg(&package.folder).arg(&moved))?;
-    let test = Test { package: moved, scratch };
+    let test = Test { package: moved, scratch, packed: package };
     test.checksums_hold()?;
     test.the_library_is_fit_to_ship()?;
     for (tool, name, check) in [
@@ -30,26 +42,38 @@ pub(crate) fn run() -> anyhow::Result<()> {
     ] {
         if has(tool)? {
             check(&test)?;
-            eprintln!("{name}: shared and static programs answer");
+            say(&format!("{name}: shared and static programs answer"));
         }
     }
-    test.loading_and_unloading_does_not_grow()
+    test.loading_and_unloading_does_not_grow()?;
+    test.the_document_gets_a_reader_started()
+}
+
+#[allow(clippy::print_stderr, reason = "progress of a long command")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Whether a tool starts.
+fn starts(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Whether a tool is there. Without it a check is skipped by name, except where CI must run everything.
-#[allow(clippy::print_stderr, reason = "a skipped check says so")]
 pub(crate) fn has(tool: &str) -> anyhow::Result<bool> {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found = starts(tool);
     if !found {
         ensure!(std::env::var("CI").as_deref() != Ok("true"), "{tool} is missing");
-        eprintln!("skipped: {tool} is missing");
+        say(&format!("skipped: {tool} is missing"));
     }
     Ok(found)
 }
 
 struct Test {
+    /// The packed folder, moved.
     package: PathBuf,
     scratch: PathBuf,
+    packed: dist::Package,
 }
 
 impl Test {
@@ -62,8 +86,26 @@ impl Test {
         self.package.join("lib/libedgeslm.so")
     }
 
-    /// No text relocations, a versioned name, no dependency beyond the C library's.
+    /// Small and stripped, the header's symbols and no others, no text relocations, a versioned name, no dependency beyond the C
+    /// library's.
     fn the_library_is_fit_to_ship(&self) -> anyhow::Result<()> {
+        let bytes = size::check(&self.library())?;
+        let glibc = dist::glibc_minor(&self.library())?;
+        say(&format!("libedgeslm.so: {bytes} bytes, needs version 2.{glibc} of the C library"));
+        let output = checked(Command::new("readelf").args(["-S", "-W"]).arg(self.library()))?;
+        ensure!(!String::from_utf8(output.stdout)?.contains(".symtab"), "the library is not stripped");
+        let output =
+            checked(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(self.library()))?;
+        let symbols = String::from_utf8(output.stdout)?;
+        let exported: BTreeSet<&str> =
+            symbols.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let header = fs::read_to_string(self.package.join("include/edgeslm.h"))?;
+        let declared: BTreeSet<&str> = declared(&header).collect();
+        ensure!(
+            exported == declared && exported.iter().all(|name| name.starts_with("slm_")),
+            "exported and not declared, or declared and not exported: {:?}",
+            exported.symmetric_difference(&declared).collect::<Vec<_>>()
+        );
         let output = checked(Command::new("readelf").args(["-d", "-W"]).arg(self.library()))?;
         let dynamic = String::from_utf8(output.stdout)?;
         ensure!(!dynamic.contains("TEXTREL"), "the library has text relocations");
@@ -118,9 +160,45 @@ impl Test {
         checked(
             Command::new("cc").args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source).arg("-ldl"),
         )?;
-        checked(Command::new(&program).arg(self.library()).arg(golden()))?;
+        let output = checked(Command::new(&program).arg(self.library()).arg(golden()))?;
+        say(&format!("loading and unloading: {}", String::from_utf8_lossy(&output.stdout).trim_end()));
         Ok(())
     }
+
+    /// Every command of docs/getting-started.md works as it stands there, and every program gives the command's answer.
+    fn the_document_gets_a_reader_started(&self) -> anyhow::Result<()> {
+        let folder = self.scratch.join("getting started");
+        fs::create_dir(&folder)?;
+        for file in [Some(&self.packed.archive), self.packed.wheel.as_ref()].into_iter().flatten() {
+            fs::copy(file, folder.join(file.file_name().context("a file has a name")?))?;
+        }
+        let model = workspace().join("tests/data/models/gemma-2-2b-int4");
+        succeed(Command::new("cp").arg("-r").arg(model).arg(folder.join("model")))?;
+        let document = fs::read_to_string(workspace().join("docs/getting-started.md"))?;
+        let mut expected = None;
+        for section in document::sections(&document)?.iter().filter(|section| section.has_commands()) {
+            let tools = TOOLS.iter().find(|(title, _)| *title == section.title);
+            let (_, tools) = tools.with_context(|| format!("what does {:?} need?", section.title))?;
+            if !section.can_run(tools)? {
+                continue;
+            }
+            let answer = section.run(&folder)?;
+            let expected = expected.get_or_insert_with(|| answer.clone());
+            ensure!(
+                answer == *expected && answer.trim().len() > 10,
+                "{:?} answers {answer:?} and not {expected:?}",
+                section.title
+            );
+            say(&format!("docs/getting-started.md, {}: answers", section.title));
+        }
+        Ok(())
+    }
+}
+
+/// The functions that a header of the library declares.
+fn declared(header: &str) -> impl Iterator<Item = &str> {
+    let declarations = header.lines().filter(|line| line.starts_with("SLM_API "));
+    declarations.filter_map(|line| line.split('(').next()?.rsplit([' ', '*']).next())
 }
 
 fn golden() -> PathBuf {

@@ -16,11 +16,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Into::into);
     let name = format!("{}edgeslm{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let library = target.join("release").join(&name);
-    let bytes = library.metadata().with_context(|| library.display().to_string())?.len();
+    let bytes = check(&target.join("release").join(&name))?;
     println!("{name}: {bytes} bytes of at most {MAXIMUM}");
-    if bytes > MAXIMUM {
-        bail!("{name} has {bytes} bytes; the limit is {MAXIMUM}");
-    }
     Ok(())
+}
+
+/// Compares a library's size with the limit; the size.
+pub(crate) fn check(library: &Path) -> anyhow::Result<u64> {
+    let bytes = library.metadata().with_context(|| library.display().to_string())?.len();
+    if bytes > MAXIMUM {
+        bail!("{} has {bytes} bytes; the limit is {MAXIMUM}", library.display());
+    }
+    Ok(bytes)
 }
