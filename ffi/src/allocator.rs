@@ -1,9 +1,29 @@
 //! Memory that is overwritten with zeros when it is given back.
 //!
 //! Prompts and answers pass through many short-lived buffers: texts, tokens, activations, logits. In the shared library all of them come
-//! from this allocator, so none is left for a later reader of the process's memory or of a core dump.
+//! from this allocator, so none is left for a later reader of the process's memory or of a core dump. What loading a model frees holds
+//! no more than its files do and is not overwritten, for the sake of the time to the first token.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Whether this thread is loading a model.
+    static LOADING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `load`. What this thread frees meanwhile is not overwritten.
+pub(crate) fn without_wiping<T>(load: impl FnOnce() -> T) -> T {
+    /// Also after a panic.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LOADING.set(self.0);
+        }
+    }
+    let _restore = Restore(LOADING.replace(true));
+    load()
+}
 
 /// An allocator that overwrites what it frees.
 #[derive(Debug, Default, Clone, Copy)]
@@ -44,12 +64,18 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingAllocator<A> {
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: the caller gives back `layout.size()` bytes that it does not use any more.
         unsafe {
-            wipe(memory, layout.size());
+            if !LOADING.get() {
+                wipe(memory, layout.size());
+            }
             self.0.dealloc(memory, layout);
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if LOADING.get() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.0.realloc(memory, layout, new_size) };
+        }
         // The system's own function could move the contents and leave a copy behind.
         // SAFETY: the caller promises that `new_size`, rounded up to the alignment, does not overflow.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
@@ -113,7 +139,26 @@ mod tests {
                 allocator.dealloc(moved, new_layout);
             }
         }
-        assert_eq!(allocator.0.freed.into_inner(), 1 + 100 + 100 + 1 + 4096 + (1 << 20) + (1 << 20) + 63);
-        assert_eq!(allocator.0.dirty.into_inner(), 0);
+        assert_eq!(
+            allocator.0.freed.load(Ordering::Relaxed),
+            1 + 100 + 100 + 1 + 4096 + (1 << 20) + (1 << 20) + 63
+        );
+        assert_eq!(allocator.0.dirty.load(Ordering::Relaxed), 0);
+        // Nothing but what loading a model frees is left as it is, whether loading ends well or not.
+        let fill_and_free = || {
+            let layout = Layout::from_size_align(64, 16).unwrap();
+            // SAFETY: as above.
+            unsafe {
+                let memory = allocator.alloc(layout);
+                memory.write_bytes(7, 64);
+                allocator.dealloc(memory, layout);
+            }
+            allocator.0.dirty.load(Ordering::Relaxed)
+        };
+        assert_eq!(without_wiping(fill_and_free), 64);
+        assert_eq!(fill_and_free(), 64);
+        let panicked = std::panic::catch_unwind(|| without_wiping(|| panic!("a defect")));
+        assert!(panicked.is_err());
+        assert_eq!(fill_and_free(), 64);
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions, MemoryEstimate, Model};
 
+use crate::allocator;
 use crate::boundary::{self, Output, required};
 use crate::error::{Failure, Outcome, slm_error};
 use crate::handle::{Counted, Shared};
@@ -221,7 +222,7 @@ pub unsafe extern "C" fn slm_model_load(
         let directory = string::read("directory", directory, directory_length)?;
         let output = Output::new("model", model)?;
         let options = read_options(options)?;
-        let model = Model::load(Path::new(directory), &options)?;
+        let model = allocator::without_wiping(|| Model::load(Path::new(directory), &options))?;
         output.write(slm_model { shared: Shared::new("model", model) }.into_handle());
         Ok(())
     };

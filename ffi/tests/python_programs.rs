@@ -12,7 +12,7 @@ use std::process::Command;
 
 use common::{
     assert_cases, assert_interrupt_stops_the_answer, assert_triage, behaviour_cases, example, ffi_directory,
-    fixture, has, library_directory, models, run, text,
+    fixture, has, library_directory, models, run, text, xtask,
 };
 
 fn package() -> PathBuf {
@@ -30,14 +30,14 @@ fn pip(environment: &Path, command: &str) -> Command {
     pip
 }
 
-/// The environment that builds wheels, and the folder of all wheels that the tests need: made once for a list of requirements.
-fn tools() -> Option<(PathBuf, PathBuf)> {
+/// The folder of all wheels that the tests need: filled once for a list of requirements.
+fn wheels() -> Option<PathBuf> {
     let (environment, wheels) = (folder().join("tools"), folder().join("wheels"));
     let requirements = package().join("tests/requirements.txt");
     let wanted = fs::read_to_string(&requirements).expect("the requirements");
-    let installed = folder().join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
-        return Some((environment, wheels));
+    let downloaded = folder().join("downloaded.txt");
+    if fs::read_to_string(&downloaded).is_ok_and(|downloaded| downloaded == wanted) {
+        return Some(wheels);
     }
     fs::create_dir_all(folder()).expect("a folder for the environments");
     let _absent = fs::remove_dir_all(&wheels);
@@ -50,42 +50,18 @@ fn tools() -> Option<(PathBuf, PathBuf)> {
         println!("skipped: the packages of {} cannot be had", requirements.display());
         return None;
     }
-    let mut install = pip(&environment, "install");
-    run(install.args(["--upgrade", "--no-index", "--find-links"]).arg(&wheels).args(["setuptools", "wheel"]));
-    fs::write(&installed, wanted).expect("a note of what is installed");
-    Some((environment, wheels))
-}
-
-/// Copies the package's files, and lays header and library beside them.
-fn lay_out(source: &Path) {
-    let _absent = fs::remove_dir_all(source);
-    fs::create_dir_all(source.join("edgeslm")).expect("a folder for the package");
-    for part in ["", "edgeslm"] {
-        let entries = fs::read_dir(package().join(part)).expect("the package's files");
-        for file in entries.map(|entry| entry.expect("a file").path()).filter(|path| path.is_file()) {
-            let name = file.file_name().expect("a file has a name");
-            fs::copy(&file, source.join(part).join(name)).expect("a copy of the package");
-        }
-    }
-    fs::copy(ffi_directory().join("include/edgeslm.h"), source.join("edgeslm/edgeslm.h"))
-        .expect("a copy of the header");
-    fs::copy(library_directory().join("libedgeslm.so"), source.join("edgeslm/libedgeslm.so"))
-        .expect("a copy of the library");
+    fs::write(&downloaded, wanted).expect("a note of what was downloaded");
+    Some(wheels)
 }
 
 /// The interpreter of a fresh environment into which the wheel is installed.
 fn install() -> Option<PathBuf> {
-    let (tools, wheels) = tools()?;
-    let (source, built, environment) =
-        (folder().join("source"), folder().join("built"), folder().join("environment"));
-    lay_out(&source);
-    let _absent = fs::remove_dir_all(&built);
-    let mut wheel = pip(&tools, "wheel");
-    run(wheel
-        .args(["--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir"])
-        .arg(&built)
-        .arg(&source));
-    let wheel = fs::read_dir(&built).expect("the wheel").next().expect("a wheel").expect("a wheel").path();
+    let wheels = wheels()?;
+    let environment = folder().join("environment");
+    let mut build = xtask();
+    build.arg("wheel").arg(library_directory().join("libedgeslm.so")).arg(folder().join("built"));
+    let output = run(build.arg("--find-links").arg(&wheels));
+    let wheel = PathBuf::from(text(&output.stdout).trim_end());
     let name = wheel.file_name().expect("a name").to_string_lossy().into_owned();
     assert!(name.starts_with(concat!("edgeslm-", env!("CARGO_PKG_VERSION"), "-py3-none-")), "{name}");
     assert!(!name.ends_with("-any.whl"), "a wheel for one platform: {name}");

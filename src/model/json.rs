@@ -25,6 +25,10 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(too_long(path, limit));
     }
     let mut bytes = Vec::new();
+    let length = usize::try_from(metadata.len()).map_err(|_| too_long(path, limit))?;
+    bytes.try_reserve_exact(length).map_err(|_| {
+        Error::new(ErrorKind::MemoryBudget, format!("no memory for a file of {length} bytes")).with_file(path)
+    })?;
     // The file may grow meanwhile.
     File::open(path).map_err(io)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {

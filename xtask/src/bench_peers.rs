@@ -164,7 +164,7 @@ fn measure(command: &mut Command) -> anyhow::Result<Value> {
     serde_json::from_slice(&output.stdout).with_context(|| format!("the output of {command:?}"))
 }
 
-fn median(figures: &[f64]) -> f64 {
+pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::demo::{succeed, workspace};
 use crate::test::cargo;
 
-pub(crate) use wheel::glibc_minor;
+pub(crate) use wheel::{Arguments as WheelArguments, glibc_minor, run as wheel};
 
 /// What `cargo xtask dist` is told.
 #[derive(clap::Args)]
@@ -78,7 +78,7 @@ pub(crate) fn pack(target: Option<&str>) -> anyhow::Result<Package> {
             .arg(workspace().join("target/dist"))
             .arg(&name),
     )?;
-    let wheel = wheel::build(&folder, &target)?;
+    let wheel = wheel::of_package(&folder, &target)?;
     Ok(Package { folder, archive, wheel })
 }
 
@@ -128,12 +128,12 @@ fn libraries(built: &Path, folder: &Path, target: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(unix)]
-fn link(to: &str, at: &Path) -> anyhow::Result<()> {
+pub(crate) fn link(to: &str, at: &Path) -> anyhow::Result<()> {
     Ok(std::os::unix::fs::symlink(to, at)?)
 }
 
 #[cfg(not(unix))]
-fn link(to: &str, at: &Path) -> anyhow::Result<()> {
+pub(crate) fn link(to: &str, at: &Path) -> anyhow::Result<()> {
     let source = at.parent().map(|folder| folder.join(to)).context("a link has a folder")?;
     fs::copy(source, at)?;
     Ok(())

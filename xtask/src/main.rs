@@ -1,6 +1,7 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
 mod abi;
+mod bench_abi;
 mod bench_peers;
 mod cross;
 mod demo;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Chore {
     /// Write ffi/abi.txt, what programs built against the header rely on, or compare it
     Abi(abi::Arguments),
+    /// Measure the time from loading a model to the first token, through the C ABI and in Rust
+    BenchAbi(bench_abi::Arguments),
     /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
     BenchPeers(bench_peers::Arguments),
     /// Build the library and the command for another machine: 64-bit ARM Linux
@@ -50,11 +53,14 @@ enum Chore {
     Synth(synth::Arguments),
     /// Run every check and every test
     Test,
+    /// Build the Python package around a shared library
+    Wheel(dist::WheelArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Abi(arguments) => abi::run(&arguments),
+        Chore::BenchAbi(arguments) => bench_abi::run(&arguments),
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
         Chore::Cross(arguments) => cross::run(&arguments),
         Chore::Demo => demo::run(),
@@ -66,5 +72,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Size => size::run(),
         Chore::Synth(arguments) => synth::run(&arguments),
         Chore::Test => test::run(),
+        Chore::Wheel(arguments) => dist::wheel(&arguments),
     }
 }

@@ -6,27 +6,69 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::copy;
+use super::{copy, host};
 use crate::demo::{succeed, workspace};
 use crate::python::interpreter;
 
-/// Builds the wheel of a packed folder and puts it beside that; its path.
-pub(super) fn build(folder: &Path, target: &str) -> anyhow::Result<Option<PathBuf>> {
-    let (library, platform) = match target {
-        "x86_64-pc-windows-gnu" | "x86_64-pc-windows-msvc" => ("bin/edgeslm.dll", "win_amd64".to_owned()),
-        "aarch64-apple-darwin" => ("lib/libedgeslm.dylib", "macosx_11_0_arm64".to_owned()),
-        _ => match target.strip_suffix("-unknown-linux-gnu") {
-            Some(architecture) => {
-                let minor = glibc_minor(&folder.join("lib/libedgeslm.so"))?;
-                ("lib/libedgeslm.so", format!("manylinux_2_{minor}_{architecture}"))
-            }
-            // No shared library.
-            None => return Ok(None),
-        },
+/// What `cargo xtask wheel` is told.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The shared library, built for this machine
+    library: PathBuf,
+    /// The folder for the wheel
+    folder: PathBuf,
+    /// Where the wheels of the build's tools are; by default they come from the package index
+    #[arg(long)]
+    find_links: Option<PathBuf>,
+}
+
+/// Builds a wheel around a library and prints its path.
+#[allow(clippy::print_stdout, reason = "the result of the chore")]
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { library, folder, find_links } = arguments;
+    let platform = platform(&host()?, library)?.context("Python packages are not made for this machine")?;
+    let header = workspace().join("ffi/include");
+    println!("{}", build(library, &header, &platform, folder, find_links.as_deref())?.display());
+    Ok(())
+}
+
+/// Builds the wheel of a packed folder and puts it beside that; its path. `None` where there is no shared library.
+pub(super) fn of_package(folder: &Path, target: &str) -> anyhow::Result<Option<PathBuf>> {
+    let library = if target.contains("windows") {
+        "bin/edgeslm.dll"
+    } else if target.contains("apple") {
+        "lib/libedgeslm.dylib"
+    } else {
+        "lib/libedgeslm.so"
     };
-    let dist = workspace().join("target/dist");
-    let (build, wheels) = (dist.join("python-build"), dist.join("wheels").join(target));
-    for folder in [&build, &wheels] {
+    let library = folder.join(library);
+    let Some(platform) = platform(target, &library)? else { return Ok(None) };
+    let wheels = workspace().join("target/dist/wheels").join(target);
+    build(&library, &folder.join("include"), &platform, &wheels, None).map(Some)
+}
+
+/// The name of a platform in wheels; `None` where there is no shared library.
+fn platform(target: &str, library: &Path) -> anyhow::Result<Option<String>> {
+    Ok(match target {
+        "x86_64-pc-windows-gnu" | "x86_64-pc-windows-msvc" => Some("win_amd64".to_owned()),
+        "aarch64-apple-darwin" => Some("macosx_11_0_arm64".to_owned()),
+        _ => match target.strip_suffix("-unknown-linux-gnu") {
+            Some(architecture) => Some(format!("manylinux_2_{}_{architecture}", glibc_minor(library)?)),
+            None => None,
+        },
+    })
+}
+
+/// Empties `wheels` and builds the only wheel in it from the sources, the header in `headers` and the library.
+fn build(
+    library: &Path,
+    headers: &Path,
+    platform: &str,
+    wheels: &Path,
+    find_links: Option<&Path>,
+) -> anyhow::Result<PathBuf> {
+    let build = wheels.with_extension("build");
+    for folder in [&build, wheels] {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
@@ -42,15 +84,18 @@ pub(super) fn build(folder: &Path, target: &str) -> anyhow::Result<Option<PathBu
             fs::copy(&path, package.join(path.file_name().context("a file has a name")?))?;
         }
     }
-    copy(&folder.join("include"), &package, &["edgeslm.h"])?;
-    let name = Path::new(library).file_name().context("a library has a name")?;
-    fs::copy(folder.join(library), package.join(name))?;
+    copy(headers, &package, &["edgeslm.h"])?;
+    fs::copy(library, package.join(library.file_name().context("a library has a name")?))?;
     let mut pip = Command::new(interpreter()?);
     pip.args(["-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir"]);
-    succeed(pip.arg(&wheels).arg(&build).env("EDGESLM_PLATFORM", platform)).context("building the wheel")?;
+    pip.arg(wheels).arg(&build).env("EDGESLM_PLATFORM", platform);
+    if let Some(folder) = find_links {
+        pip.args(["--no-index", "--find-links"]).arg(folder);
+    }
+    succeed(&mut pip).context("building the wheel")?;
     fs::remove_dir_all(&build)?;
-    let wheel = fs::read_dir(&wheels)?.next().context("pip made no wheel")??.path();
-    Ok(Some(wheel))
+    let wheel = fs::read_dir(wheels)?.next().context("pip made no wheel")??.path();
+    Ok(wheel)
 }
 
 /// N, where 2.N is the newest version of the GNU C library that `library` asks for.
