@@ -29,7 +29,9 @@ fn build() -> PathBuf {
     let entries = std::fs::read_dir(csharp.join("EdgeSlm")).expect("the sources of EdgeSlm");
     let mut sources: Vec<PathBuf> = entries.map(|entry| entry.expect("a source").path()).collect();
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "cs"));
-    compile(&folder.join("EdgeSlm.dll"), &["-target:library", "-unsafe"], &sources);
+    // Public members without documentation are warnings, and warnings are errors.
+    let documentation = format!("-doc:{}", folder.join("EdgeSlm.xml").display());
+    compile(&folder.join("EdgeSlm.dll"), &["-target:library", "-unsafe", &documentation], &sources);
     let reference = format!("-r:{}", folder.join("EdgeSlm.dll").display());
     for (name, source) in [
         ("Tests.exe", csharp.join("tests/Tests.cs")),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::demo::{succeed, workspace};
@@ -143,7 +143,7 @@ fn documents(folder: &Path) -> anyhow::Result<()> {
     let root = workspace();
     let documents = folder.join("share/doc/edgeslm");
     copy(root, &documents, &["README.md", "CHANGELOG.md", "SECURITY.md"])?;
-    copy(&root.join("docs"), &documents.join("docs"), &["getting-started.md"])?;
+    copy(&root.join("docs"), &documents.join("docs"), &["getting-started.md", "install-arm64.md"])?;
     for (language, sources) in [
         ("c", &["chat.c", "triage.c"][..]),
         ("cpp", &["triage.cpp"]),
@@ -166,10 +166,16 @@ fn csharp(folder: &Path, target: &str) -> anyhow::Result<()> {
     for entry in fs::read_dir(&sources)? {
         let path = entry?.path();
         let name = path.file_name().context("a file has a name")?;
-        if path.extension().is_some_and(|extension| extension == "cs" || extension == "csproj") {
+        if path.extension().is_some_and(|extension| ["cs", "csproj", "md"].iter().any(|of| extension == *of))
+        {
             fs::copy(&path, project.join(name))?;
         }
     }
+    let version = concat!("<Version>", env!("CARGO_PKG_VERSION"), "</Version>");
+    ensure!(
+        fs::read_to_string(project.join("EdgeSlm.csproj"))?.contains(version),
+        "the C# project has another version than the library"
+    );
     let Some(identifier) = runtime_identifier(target) else { return Ok(()) };
     let native = project.join("runtimes").join(identifier).join("native");
     fs::create_dir_all(&native)?;
@@ -185,7 +191,7 @@ fn csharp(folder: &Path, target: &str) -> anyhow::Result<()> {
 }
 
 /// The name of a platform in .NET; `None` where there is no shared library.
-fn runtime_identifier(target: &str) -> Option<&'static str> {
+pub(crate) fn runtime_identifier(target: &str) -> Option<&'static str> {
     [
         ("x86_64-unknown-linux-gnu", "linux-x64"),
         ("aarch64-unknown-linux-gnu", "linux-arm64"),

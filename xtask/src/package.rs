@@ -35,6 +35,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     succeed(Command::new("cp").arg("-a").arg(&package.folder).arg(&moved))?;
     let test = Test { package: moved, scratch, packed: package };
     test.checksums_hold()?;
+    test.the_csharp_project_carries_the_library()?;
     test.the_library_is_fit_to_ship()?;
     for (tool, name, check) in [
         ("cmake", "CMake", Test::cmake as fn(&Test) -> anyhow::Result<()>),
@@ -80,6 +81,18 @@ impl Test {
     fn checksums_hold(&self) -> anyhow::Result<()> {
         let mut command = Command::new("sha256sum");
         succeed(command.args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(&self.package))
+    }
+
+    /// .NET looks for native libraries in `runtimes/PLATFORM/native`.
+    fn the_csharp_project_carries_the_library(&self) -> anyhow::Result<()> {
+        let project = self.package.join("share/edgeslm/csharp/EdgeSlm");
+        let identifier = dist::runtime_identifier(&dist::host()?).context("a host with a shared library")?;
+        let native = project.join("runtimes").join(identifier).join("native/libedgeslm.so");
+        ensure!(fs::read(&native)? == fs::read(self.library())?, "{} is another library", native.display());
+        for name in ["EdgeSlm.csproj", "README.md", "Model.cs"] {
+            ensure!(project.join(name).is_file(), "the C# project lacks {name}");
+        }
+        Ok(())
     }
 
     fn library(&self) -> PathBuf {
