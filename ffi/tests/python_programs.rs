@@ -67,7 +67,11 @@ fn install() -> Option<PathBuf> {
     assert!(!name.ends_with("-any.whl"), "a wheel for one platform: {name}");
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
     let mut install = pip(&environment, "install");
-    run(install.args(["--no-index", "--find-links"]).arg(&wheels).arg(&wheel).args(["numpy", "pytest"]));
+    run(install
+        .args(["--no-index", "--find-links"])
+        .arg(&wheels)
+        .arg(&wheel)
+        .args(["mypy", "numpy", "pytest"]));
     Some(environment.join("bin/python"))
 }
 

@@ -23,11 +23,16 @@ class EdgeSlmError(Exception):
         self.status = status
         self.name: str = ffi.string(lib.slm_status_name(status)).decode()
         self.message, self.file, self.place, self.hint = message, file, place, hint
-        text = ": ".join(part for part in (file, place, message or self.name) if part)
-        super().__init__(f"{text} ({hint})" if hint else text)
+        super().__init__()
+        # What a copy is made of, for pickle.
+        self.args: tuple[Any, ...] = (status, message, file, place, hint)
+
+    def __str__(self) -> str:
+        text = ": ".join(part for part in (self.file, self.place, self.message or self.name) if part)
+        return f"{text} ({self.hint})" if self.hint else text
 
 
-class NotFoundError(EdgeSlmError):
+class NotFoundError(EdgeSlmError, FileNotFoundError):
     """A file or directory does not exist."""
 
 
@@ -43,7 +48,7 @@ class InvalidArgumentError(EdgeSlmError, ValueError):
     """An argument is outside its range."""
 
 
-class MemoryBudgetError(EdgeSlmError):
+class MemoryBudgetError(EdgeSlmError, MemoryError):
     """The work would need more memory than the budget."""
 
 
@@ -72,6 +77,7 @@ class ClosedError(EdgeSlmError):
 
     def __init__(self, what: str) -> None:
         super().__init__(lib.SLM_INVALID_ARGUMENT, f"the {what} is closed")
+        self.args = (what,)
 
 
 _KINDS: dict[int, type[EdgeSlmError]] = {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from ._errors import ClosedError, call, take
+from ._interrupt import interruptible, new_cancel
 from ._native import ffi, lib
 from ._options import Keep, Message, Sampling, generate_options, milliseconds, model_options, session_options
 from ._source import Source, callbacks
@@ -17,6 +20,9 @@ from ._stream import Statistics, Stream
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+    from typing_extensions import Unpack
+
+    from ._options import GenerateOptions, ModelOptions, SessionOptions
 
 _MODES = {"prompt": lib.SLM_TOKENIZE_PROMPT, "continuation": lib.SLM_TOKENIZE_CONTINUATION, "plain": lib.SLM_TOKENIZE_PLAIN}
 _SCORES = {"joint": lib.SLM_SCORE_JOINT, "trie_normalised": lib.SLM_SCORE_TRIE_NORMALISED}
@@ -55,17 +61,46 @@ class _Handle:
 
     def _own(self, handle: Any, free: Any) -> None:
         self._raw = handle
+        # Reentrant, since a signal's handler may close what the main thread uses.
+        self._lock = threading.RLock()
+        self._calls = 0
+        self._closed = False
         self._finalizer = weakref.finalize(self, free, handle)
+        # Threads may still be in calls when the interpreter ends.
+        self._finalizer.atexit = False
 
-    @property
-    def _handle(self) -> Any:
-        if not self._finalizer.alive:
-            raise ClosedError(self._what)
-        return self._raw
+    @contextmanager
+    def _using(self) -> Iterator[Any]:
+        """The handle, which is not freed before the block ends."""
+        with self._lock:
+            if self._closed:
+                raise ClosedError(self._what)
+            self._calls += 1
+        try:
+            yield self._raw
+        finally:
+            with self._lock:
+                self._calls -= 1
+                if self._closed and self._calls == 0:
+                    self._finalizer()
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
+        with self._using() as handle:
+            call(function, handle, *arguments)
+
+    def _take(self, function: Callable[..., int], *arguments: Any) -> str:
+        with self._using() as handle:
+            return take(function, handle, *arguments)
 
     def close(self) -> None:
-        """Gives up what the library holds; no effect the second time."""
-        self._finalizer()
+        """Gives up what the library holds, once no call of another thread uses it; no effect the second time."""
+        with self._lock:
+            self._closed = True
+            if self._calls == 0:
+                self._finalizer()
+
+    def __repr__(self) -> str:
+        return f"<edgeslm.{type(self).__name__}, {'closed' if self._closed else 'open'}>"
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
@@ -81,7 +116,7 @@ class Model(_Handle):
 
     _what = "model"
 
-    def __init__(self, directory: Union[str, os.PathLike[str]], **options: Any) -> None:
+    def __init__(self, directory: Union[str, os.PathLike[str]], **options: Unpack[ModelOptions]) -> None:
         """Loads the model in a directory.
 
         Args:
@@ -102,7 +137,7 @@ class Model(_Handle):
         self._own(handle[0], lib.slm_model_free)
 
     @classmethod
-    def load_from(cls, source: Source, **options: Any) -> Model:
+    def load_from(cls, source: Source, **options: Unpack[ModelOptions]) -> Model:
         """Loads a model whose files ``source`` reads, with the options of :class:`Model`.
 
         What the source raises is raised again.
@@ -115,7 +150,7 @@ class Model(_Handle):
         return model
 
     @staticmethod
-    def estimate(directory: Union[str, os.PathLike[str]], positions: int, **options: Any) -> MemoryEstimate:
+    def estimate(directory: Union[str, os.PathLike[str]], positions: int, **options: Unpack[ModelOptions]) -> MemoryEstimate:
         """What loading and a session of ``positions`` tokens would take, without loading."""
         keep = Keep()
         path, length = keep.bytes(os.fspath(directory))
@@ -127,7 +162,7 @@ class Model(_Handle):
     @property
     def info(self) -> dict[str, Any]:
         """What the model is and how it runs."""
-        result: dict[str, Any] = json.loads(take(lib.slm_model_info, self._handle))
+        result: dict[str, Any] = json.loads(self._take(lib.slm_model_info))
         return result
 
     @property
@@ -142,17 +177,17 @@ class Model(_Handle):
 
     def _sizes(self) -> Any:
         sizes = ffi.new("slm_sizes *")
-        call(lib.slm_model_sizes, self._handle, sizes, ffi.sizeof("slm_sizes"))
+        self._call(lib.slm_model_sizes, sizes, ffi.sizeof("slm_sizes"))
         return sizes
 
     @property
     def recommended_sampling(self) -> Sampling:
         """How the model's publisher recommends to choose tokens."""
         options = Keep().options("sampling")
-        call(lib.slm_model_sampling, self._handle, options, ffi.sizeof("slm_sampling_options"))
+        self._call(lib.slm_model_sampling, options, ffi.sizeof("slm_sampling_options"))
         return Sampling.from_c(options)
 
-    def session(self, **options: Any) -> Session:
+    def session(self, **options: Unpack[SessionOptions]) -> Session:
         """A conversation with an empty KV cache.
 
         Args:
@@ -168,7 +203,7 @@ class Model(_Handle):
         """How many tokens ``text`` has; for the modes see :meth:`tokenize`."""
         keep, count = Keep(), ffi.new("size_t *")
         data, length = keep.bytes(text)
-        call(lib.slm_count_tokens, self._handle, data, length, _choice("mode", _MODES, mode), count)
+        self._call(lib.slm_count_tokens, data, length, _choice("mode", _MODES, mode), count)
         return int(count[0])
 
     def tokenize(self, text: str, mode: str = "prompt") -> list[int]:
@@ -178,20 +213,20 @@ class Model(_Handle):
         data, length = keep.bytes(text)
         capacity = self.count_tokens(text, mode)
         tokens = ffi.new("uint32_t[]", max(1, capacity))
-        call(lib.slm_tokenize, self._handle, data, length, _choice("mode", _MODES, mode), tokens, capacity, count)
+        self._call(lib.slm_tokenize, data, length, _choice("mode", _MODES, mode), tokens, capacity, count)
         return list(tokens)[: count[0]]
 
     def detokenize(self, tokens: Sequence[int], skip_special_tokens: bool = False) -> str:
         """The text of tokens."""
         flags = lib.SLM_SKIP_SPECIAL_TOKENS if skip_special_tokens else 0
         array = ffi.new("uint32_t[]", list(tokens) or [0])
-        return take(lib.slm_detokenize, self._handle, array, len(tokens), flags)
+        return self._take(lib.slm_detokenize, array, len(tokens), flags)
 
     def render(self, messages: Sequence[Message], template_options: Optional[Mapping[str, Any]] = None) -> str:
         """The prompt that the chat template makes of a conversation."""
         keep = Keep()
         data, length = keep.bytes(json.dumps(dict(template_options)) if template_options else "")
-        return take(lib.slm_render_chat, self._handle, keep.messages(messages), len(messages), data, length)
+        return self._take(lib.slm_render_chat, keep.messages(messages), len(messages), data, length)
 
     def __enter__(self) -> Model:
         return self
@@ -207,36 +242,31 @@ class Session(_Handle):
 
     _what = "session"
 
-    def __init__(self, model: Model, **options: Any) -> None:
+    def __init__(self, model: Model, **options: Unpack[SessionOptions]) -> None:
         keep, handle = Keep(), ffi.new("slm_session **")
-        call(lib.slm_session_new, model._handle, session_options(keep, **options), handle)
+        model._call(lib.slm_session_new, session_options(keep, **options), handle)
         self._own(handle[0], lib.slm_session_free)
         self._vocabulary_size = model.vocabulary_size
 
-    def turn(self, message: str, **options: Any) -> Stream:
+    def turn(self, message: str, **options: Unpack[GenerateOptions]) -> Stream:
         """Answers the user's next message in the conversation that the session keeps."""
         keep = Keep()
         return self._open(lib.slm_turn_stream, keep, keep.bytes(message), options)
 
-    def chat(self, messages: Sequence[Message], **options: Any) -> Stream:
+    def chat(self, messages: Sequence[Message], **options: Unpack[GenerateOptions]) -> Stream:
         """Answers a whole conversation, which the model's chat template turns into a prompt."""
         keep = Keep()
         return self._open(lib.slm_chat_stream, keep, (keep.messages(messages), len(messages)), options)
 
-    def generate(self, prompt: str, **options: Any) -> Stream:
+    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Stream:
         """Answers a prompt that is taken as it is: it must not hold what a stranger wrote."""
         keep = Keep()
         return self._open(lib.slm_stream_new, keep, keep.bytes(prompt), options)
 
-    def _open(self, function: Any, keep: Keep, prompt: tuple[Any, int], options: dict[str, Any]) -> Stream:
-        session, stream, cancel = self._handle, ffi.new("slm_stream **"), ffi.new("slm_cancel **")
-        call(lib.slm_cancel_new, cancel)
-        try:
-            call(function, session, *prompt, generate_options(keep, cancel[0], **options), stream)
-        except BaseException:
-            lib.slm_cancel_free(cancel[0])
-            raise
-        return Stream(stream[0], cancel[0], options.get("log_probabilities") is not None)
+    def _open(self, function: Any, keep: Keep, prompt: tuple[Any, int], options: GenerateOptions) -> Stream:
+        stream, cancel = ffi.new("slm_stream **"), new_cancel()
+        self._call(function, *prompt, generate_options(keep, cancel, **options), stream)
+        return Stream(stream[0], cancel, options.get("log_probabilities") is not None)
 
     def classify(
         self,
@@ -251,51 +281,57 @@ class Session(_Handle):
         ``score`` is ``joint`` (the probability that the model goes on with the label, normalised over the labels) or
         ``trie_normalised`` (cheaper: as if only the labels could be generated).
         """
-        keep = Keep()
+        keep, cancel = Keep(), new_cancel()
         options = keep.options("classify")
         options.score, options.deadline_ms = _choice("score", _SCORES, score), milliseconds(deadline)
+        options.cancel = cancel
         probabilities, best = ffi.new("float[]", max(1, len(labels))), ffi.new("size_t *")
         function: Any
         if isinstance(prompt, str):
             function, arguments = lib.slm_classify, keep.bytes(prompt)
         else:
             function, arguments = lib.slm_chat_classify, (keep.messages(prompt), len(prompt))
-        call(function, self._handle, *arguments, keep.texts(labels), len(labels), options, probabilities, best)
+        texts = keep.texts(labels)
+        interruptible(
+            lambda: self._call(function, *arguments, texts, len(labels), options, probabilities, best), cancel
+        )
         return Classification(labels[best[0]], int(best[0]), tuple(probabilities)[: len(labels)])
 
     def logits(self, tokens: Sequence[int], last: int = 1) -> numpy.typing.NDArray[numpy.float32]:
         """The logits after each of the last ``last`` tokens: an array ``[last, vocabulary]``. Needs numpy."""
         import numpy
 
-        array = ffi.new("uint32_t[]", list(tokens) or [0])
+        array, cancel = ffi.new("uint32_t[]", list(tokens) or [0]), new_cancel()
         rows = numpy.empty((last if 0 < last <= len(tokens) else 1, self._vocabulary_size), numpy.float32)
-        call(lib.slm_session_logits, self._handle, array, len(tokens), last, ffi.NULL, ffi.from_buffer("float[]", rows),
-             rows.size)
+        buffer = ffi.from_buffer("float[]", rows)
+        interruptible(
+            lambda: self._call(lib.slm_session_logits, array, len(tokens), last, cancel, buffer, rows.size), cancel
+        )
         return rows
 
     @property
     def history(self) -> list[dict[str, str]]:
         """The conversation that the session keeps; assign to replace it."""
-        result: list[dict[str, str]] = json.loads(take(lib.slm_session_history, self._handle))
+        result: list[dict[str, str]] = json.loads(self._take(lib.slm_session_history))
         return result
 
     @history.setter
     def history(self, messages: Sequence[Message]) -> None:
         keep = Keep()
-        call(lib.slm_session_set_history, self._handle, keep.messages(messages), len(messages))
+        self._call(lib.slm_session_set_history, keep.messages(messages), len(messages))
 
     def reset(self) -> None:
         """Begins a new conversation; what is forgotten is overwritten in memory."""
-        call(lib.slm_session_reset, self._handle)
+        self._call(lib.slm_session_reset)
 
     def rewind(self, length: int) -> None:
         """Forgets the cached tokens from position ``length`` on."""
-        call(lib.slm_session_rewind, self._handle, length)
+        self._call(lib.slm_session_rewind, length)
 
     def __len__(self) -> int:
         """How many tokens are in the KV cache."""
         length = ffi.new("uint64_t *")
-        call(lib.slm_session_length, self._handle, length)
+        self._call(lib.slm_session_length, length)
         return int(length[0])
 
     def __bool__(self) -> bool:
@@ -306,7 +342,7 @@ class Session(_Handle):
     def statistics(self) -> Statistics:
         """Counts and times of the last answer."""
         statistics = ffi.new("slm_statistics *")
-        call(lib.slm_session_statistics, self._handle, statistics, ffi.sizeof("slm_statistics"))
+        self._call(lib.slm_session_statistics, statistics, ffi.sizeof("slm_statistics"))
         return Statistics.from_c(statistics)
 
     def __enter__(self) -> Session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Mapping, Optional, Sequence, Union
+from typing import Any, Iterable, Mapping, Optional, Sequence, TypedDict, Union
 
 from ._errors import call
 from ._native import ffi, lib
@@ -17,6 +17,8 @@ class Keep(list):  # type: ignore[type-arg]
     """What must live as long as the structs that point to it."""
 
     def bytes(self, text: Union[str, bytes]) -> tuple[Any, int]:
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"a text is needed, not {type(text).__name__}")
         data = text.encode() if isinstance(text, str) else text
         buffer = ffi.new("char[]", data)
         self.append(buffer)
@@ -26,6 +28,9 @@ class Keep(list):  # type: ignore[type-arg]
         to.data, to.len = self.bytes(text)
 
     def texts(self, texts: Sequence[str]) -> Any:
+        # A text is a sequence of texts too.
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("a list of texts is needed, not one text")
         array = ffi.new("slm_str[]", max(1, len(texts)))
         self.append(array)
         for index, text in enumerate(texts):
@@ -33,11 +38,15 @@ class Keep(list):  # type: ignore[type-arg]
         return array
 
     def messages(self, messages: Sequence[Message]) -> Any:
+        if isinstance(messages, (str, bytes, Mapping)):
+            raise TypeError("a list of messages is needed; Session.turn takes a single text")
         array = ffi.new("slm_message[]", max(1, len(messages)))
         self.append(array)
         for index, message in enumerate(messages):
-            self.put(array[index].role, message["role"])
-            self.put(array[index].content, message["content"])
+            for key in ("role", "content"):
+                if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
+                    raise TypeError(f"message {index} has no text {key!r}")
+                self.put(getattr(array[index], key), message[key])
         return array
 
     def options(self, kind: str) -> Any:
@@ -94,6 +103,41 @@ class Sampling:
             presence_penalty=options.presence_penalty, penalty_window=options.penalty_window,
             seed=options.seed or None,
         )
+
+
+class ModelOptions(TypedDict, total=False):
+    """Keyword arguments of :class:`Model`."""
+
+    copy: bool
+    strict: bool
+    follow_links: bool
+    threads: int
+    context_length: int
+    memory_budget: int
+    graph: str
+    kernels: str
+
+
+class SessionOptions(TypedDict, total=False):
+    """Keyword arguments of :meth:`Model.session`."""
+
+    prefill_chunk: int
+    context: int
+    sampling: Optional[Sampling]
+    system: str
+    template_options: Optional[Mapping[str, Any]]
+
+
+class GenerateOptions(TypedDict, total=False):
+    """Keyword arguments of the methods that answer."""
+
+    max_tokens: int
+    stop: Iterable[str]
+    stop_tokens: Iterable[int]
+    ignore_stop_tokens: bool
+    log_probabilities: Optional[int]
+    deadline: Optional[float]
+    sampling: Optional[Sampling]
 
 
 def milliseconds(seconds: Optional[float]) -> int:

@@ -98,8 +98,8 @@ class Stream:
         # Held by a call on the handle, and while it is freed.
         self._in_use = threading.Lock()
         self._finalizer = weakref.finalize(self, lib.slm_stream_free, handle)
-        # The flag lives as long as this object, so that any thread may signal it at any time.
-        weakref.finalize(self, lib.slm_cancel_free, cancel)
+        # A thread may still be in a call when the interpreter ends.
+        self._finalizer.atexit = False
 
     def next_event(self) -> Optional[Event]:
         """The next event; None after the last."""
@@ -125,8 +125,12 @@ class Stream:
             raise ClosedError("stream")
         try:
             event = await asyncio.wrap_future(self._start())
-        except BaseException:
+        except GeneratorExit:
+            # The event loop is gone.
             self.close()
+            raise
+        except BaseException:
+            await self.aclose()
             raise
         return self._settle(event)
 
@@ -164,6 +168,11 @@ class Stream:
     def events(self) -> Iterator[Event]:
         """All events from here on."""
         while (event := self.next_event()) is not None:
+            yield event
+
+    async def events_async(self) -> AsyncIterator[Event]:
+        """All events from here on, without blocking the event loop."""
+        while (event := await self.next_event_async()) is not None:
             yield event
 
     def __iter__(self) -> Iterator[str]:
@@ -207,8 +216,26 @@ class Stream:
         if worker is not None:
             worker.shutdown(wait=False)
 
+    async def aclose(self) -> None:
+        """As :meth:`close`, without blocking the event loop while a call in progress ends."""
+        lib.slm_cancel_signal(self._cancel)
+        worker = self._worker
+        if worker is None:
+            self.close()
+        else:
+            await asyncio.shield(asyncio.wrap_future(worker.submit(self.close)))
+
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<edgeslm.Stream, {'open' if self._finalizer.alive else 'closed'}>"

@@ -5,8 +5,11 @@ import gc
 import math
 import os
 import pathlib
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -16,6 +19,9 @@ import pytest
 import edgeslm
 
 MODEL = os.environ["EDGESLM_TEST_MODEL"]
+# With the slowest kernels it takes seconds to compute the long prompt.
+SLOW = {"directory": os.path.join(os.environ["EDGESLM_TEST_MODELS"], "mistral-nemo-int4"), "kernels": "scalar", "threads": 1}
+LONG_PROMPT = "The door of the cold store is open. " * 60
 QUESTION = "Is the door open?"
 LONG = {"max_tokens": 100_000, "ignore_stop_tokens": True}
 
@@ -175,9 +181,13 @@ def test_sampling_is_repeatable_and_greedy_by_default(session):
 
 
 def test_failures_are_typed_and_tell_their_parts(model, session, tmp_path):
-    with pytest.raises(edgeslm.NotFoundError) as caught:
+    with pytest.raises(FileNotFoundError) as caught:
         edgeslm.Model(tmp_path / "nowhere")
+    assert isinstance(caught.value, edgeslm.NotFoundError)
     assert caught.value.name == "not_found" and "nowhere" in caught.value.file
+    # As an error of another process arrives.
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert type(copy) is type(caught.value) and str(copy) == str(caught.value) and copy.file == caught.value.file
     damaged = tmp_path / "damaged ü"
     shutil.copytree(MODEL, damaged)
     graph = damaged / "model.onnx"
@@ -191,8 +201,28 @@ def test_failures_are_typed_and_tell_their_parts(model, session, tmp_path):
         session.generate("")
     with pytest.raises(TypeError):
         session.generate("x", colour="red")
-    with edgeslm.Model(MODEL, memory_budget=1) as poor, pytest.raises(edgeslm.MemoryBudgetError):
+    with edgeslm.Model(MODEL, memory_budget=1) as poor, pytest.raises(MemoryError):
         poor.session().generate("x").text()
+
+
+@pytest.mark.parametrize(
+    "use, says",
+    [
+        (lambda session: session.chat("Hello!"), "list of messages"),
+        (lambda session: session.chat({"role": "user", "content": "Hello!"}), "list of messages"),
+        (lambda session: session.chat([{"role": "user"}]), "message 0 has no text 'content'"),
+        (lambda session: session.chat([{"role": "user", "content": "x"}, "y"]), "message 1 has no text 'role'"),
+        (lambda session: session.classify("x", "yes"), "list of texts"),
+        (lambda session: session.classify("x", ["yes", None]), "not NoneType"),
+        (lambda session: session.turn(None), "not NoneType"),
+        (lambda session: session.generate("x", stop=[3]), "not int"),
+        (lambda session: session.generate("x", max_token=3), "max_token"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(session, use, says):
+    with pytest.raises(TypeError, match=says):
+        use(session)
+    session.reset()
 
 
 def test_an_open_stream_keeps_its_session_busy(session):
@@ -220,6 +250,46 @@ def test_what_is_closed_says_so_and_order_does_not_matter():
         with pytest.raises(edgeslm.ClosedError):
             use()
     model.close()
+
+
+def test_closing_what_another_thread_uses_waits_for_its_call():
+    text = "The door of the cold store is open. " * 5_000
+    with edgeslm.Model(MODEL) as model:
+        expected = model.count_tokens(text)
+    for _ in range(5):
+        model = edgeslm.Model(MODEL)
+        counts = []
+        thread = threading.Thread(target=lambda model=model, counts=counts: counts.append(model.count_tokens(text)))
+        thread.start()
+        time.sleep(0.005)
+        model.close()
+        assert "closed" in repr(model)
+        # What was freed too early would be overwritten.
+        edgeslm.Model(MODEL).close()
+        thread.join()
+        assert counts == [expected]
+        with pytest.raises(edgeslm.ClosedError):
+            model.count_tokens(text)
+
+
+def test_the_interpreter_ends_while_a_thread_computes():
+    program = """if True:
+        import sys, threading, time, edgeslm
+        session = edgeslm.Model(sys.argv[1], kernels="scalar", threads=1).session()
+        started = threading.Event()
+        def work():
+            while True:
+                started.set()
+                session.classify("The pump is leaking. " * 20, [" a", " b"])
+                session.generate("x", max_tokens=20, ignore_stop_tokens=True).text()
+        threading.Thread(target=work, daemon=True).start()
+        started.wait()
+        time.sleep(0.1)
+    """
+    for _ in range(3):
+        command = [sys.executable, "-c", program, SLOW["directory"]]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_cancelling_from_another_thread(session):
@@ -281,6 +351,68 @@ def test_keyboard_interrupt_ends_the_answer(model):
         session.reset()
 
 
+@pytest.mark.parametrize("use", ["classify", "logits"])
+def test_keyboard_interrupt_ends_other_calls(use):
+    with edgeslm.Model(**SLOW) as model, model.session() as session:
+        tokens = model.tokenize(LONG_PROMPT)
+        call = {
+            "classify": lambda: session.classify(LONG_PROMPT, [" a", " b"]),
+            "logits": lambda: session.logits(tokens),
+        }[use]
+        timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert len(session) < len(tokens)
+        session.reset()
+
+
+def test_asyncio_events_and_context(model):
+    async def main():
+        session = model.session()
+        async with session.generate(QUESTION, max_tokens=3, ignore_stop_tokens=True) as stream:
+            events = [event async for event in stream.events_async()]
+        assert len([event for event in events if isinstance(event, edgeslm.Token)]) == 3
+        assert events[-1] == stream.finished
+        async with session.generate(QUESTION, **LONG) as stream:
+            async for _text in stream:
+                break
+        session.reset()
+        assert stream.finished is None and "closed" in repr(stream)
+        with pytest.raises(edgeslm.ClosedError):
+            await stream.next_event_async()
+        await stream.aclose()
+
+    asyncio.run(main())
+
+
+def test_cancelling_a_task_does_not_block_the_event_loop():
+    async def main(session, prompt):
+        ticks = []
+
+        async def clock():
+            while True:
+                ticks.append(time.monotonic())
+                await asyncio.sleep(0.001)
+
+        async def answer():
+            async for _text in session.generate(prompt):
+                pass
+
+        ticking, task = asyncio.create_task(clock()), asyncio.create_task(answer())
+        await asyncio.sleep(0.05)
+        count = len(ticks)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        session.reset()
+        ticking.cancel()
+        return len(ticks) - count
+
+    with edgeslm.Model(**SLOW) as model, model.session() as session:
+        assert asyncio.run(main(session, LONG_PROMPT)) >= 2
+
+
 def test_asyncio_streams_beside_other_work(model):
     async def answer(session):
         return [text async for text in session.generate(QUESTION, max_tokens=8, ignore_stop_tokens=True)]
@@ -335,5 +467,23 @@ def test_the_gil_is_free_while_the_library_computes(model):
     assert ticks > 10
 
 
-def test_the_package_is_typed():
+def test_the_package_is_typed(tmp_path):
     assert (pathlib.Path(edgeslm.__file__).parent / "py.typed").is_file()
+    program = tmp_path / "program.py"
+
+    def check(line):
+        before = ["import edgeslm", "model = edgeslm.Model('x', threads=2)", "session = model.session(system='x')"]
+        program.write_text("\n".join([*before, line, ""]))
+        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    right = check("pieces: list[str] = list(session.turn('x', max_tokens=3, sampling=edgeslm.Sampling(seed=1)))")
+    assert right.returncode == 0, right.stdout
+    for line, says in [
+        ("session.turn('x', max_token=3)", "max_token"),
+        ("session.turn('x', deadline='soon')", "deadline"),
+        ("session.classify('x', ['a']).labels", "labels"),
+        ("model.session(temperature=1)", "temperature"),
+    ]:
+        wrong = check(line)
+        assert wrong.returncode == 1 and says in wrong.stdout, wrong.stdout
