@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Runtime.InteropServices;
 using System.Text;
+using System.Threading;
 
 namespace EdgeSlm
 {
@@ -64,20 +65,30 @@ namespace EdgeSlm
 
         internal static ulong Milliseconds(TimeSpan? deadline)
         {
+            if (!deadline.HasValue || deadline.Value == Timeout.InfiniteTimeSpan) return 0;
             // 0 would mean no limit.
-            return deadline.HasValue ? (ulong)Math.Max(1, deadline.Value.TotalMilliseconds) : 0;
+            return (ulong)Math.Max(1, deadline.Value.TotalMilliseconds);
         }
     }
 
-    /// <summary>Native memory that lives for one call.</summary>
+    /// <summary>Native memory that lives for one call, and is overwritten behind it.</summary>
     internal sealed unsafe class Arena : IDisposable
     {
-        private readonly List<IntPtr> blocks = new List<IntPtr>();
+        private readonly List<(IntPtr Address, int Bytes)> blocks = new List<(IntPtr Address, int Bytes)>();
 
         public void Dispose()
         {
-            foreach (var block in blocks) Marshal.FreeHGlobal(block);
+            foreach (var block in blocks)
+            {
+                Clear(block.Address, block.Bytes);
+                Marshal.FreeHGlobal(block.Address);
+            }
             blocks.Clear();
+        }
+
+        private static void Clear(IntPtr address, int bytes)
+        {
+            for (var i = 0; i < bytes; i++) ((byte*)address)[i] = 0;
         }
 
         /// <summary>Zeroed memory for <paramref name="count"/> elements of <paramref name="size"/> bytes, and at least one.</summary>
@@ -85,11 +96,18 @@ namespace EdgeSlm
         {
             var bytes = checked(Math.Max(1, count) * size);
             var block = Marshal.AllocHGlobal(bytes);
-            blocks.Add(block);
-            for (var i = 0; i < bytes; i++) ((byte*)block)[i] = 0;
+            blocks.Add((block, bytes));
+            Clear(block, bytes);
             return (void*)block;
         }
 
+        /// <summary>A text that has to be there.</summary>
+        internal NativeMethods.Str Required(string text, string name)
+        {
+            return Text(text ?? throw new ArgumentNullException(name));
+        }
+
+        /// <summary>A text; null is an empty one.</summary>
         internal NativeMethods.Str Text(string text)
         {
             var encoded = Encoding.UTF8.GetBytes(text ?? "");
@@ -98,26 +116,30 @@ namespace EdgeSlm
             return new NativeMethods.Str { Data = data, Length = (UIntPtr)encoded.Length };
         }
 
-        internal NativeMethods.Str* Texts(IReadOnlyList<string> texts)
+        internal NativeMethods.Str* Texts(IReadOnlyList<string> texts, string name)
         {
+            if (texts == null) throw new ArgumentNullException(name);
             var list = (NativeMethods.Str*)Zeroed(texts.Count, sizeof(NativeMethods.Str));
-            for (var i = 0; i < texts.Count; i++) list[i] = Text(texts[i]);
+            for (var i = 0; i < texts.Count; i++) list[i] = Required(texts[i], name);
             return list;
         }
 
         internal NativeMethods.Message* Messages(IReadOnlyList<ChatMessage> messages)
         {
+            if (messages == null) throw new ArgumentNullException(nameof(messages));
             var list = (NativeMethods.Message*)Zeroed(messages.Count, sizeof(NativeMethods.Message));
             for (var i = 0; i < messages.Count; i++)
             {
-                list[i].Role = Text(messages[i].Role);
-                list[i].Content = Text(messages[i].Content);
+                var message = messages[i] ?? throw new ArgumentNullException(nameof(messages));
+                list[i].Role = Text(message.Role);
+                list[i].Content = Text(message.Content);
             }
             return list;
         }
 
-        internal uint* Tokens(IReadOnlyList<uint> tokens)
+        internal uint* Tokens(IReadOnlyList<uint> tokens, string name)
         {
+            if (tokens == null) throw new ArgumentNullException(name);
             var list = (uint*)Zeroed(tokens.Count, sizeof(uint));
             for (var i = 0; i < tokens.Count; i++) list[i] = tokens[i];
             return list;

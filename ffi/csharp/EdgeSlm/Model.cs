@@ -34,10 +34,9 @@ namespace EdgeSlm
         /// <exception cref="SlmException">The model cannot be loaded.</exception>
         public static Model Load(string directory, ModelOptions options = null)
         {
-            if (directory == null) throw new ArgumentNullException(nameof(directory));
             using (var arena = new Arena())
             {
-                var path = arena.Text(directory);
+                var path = arena.Required(directory, nameof(directory));
                 IntPtr model, error;
                 var native = (options ?? new ModelOptions()).ToNative(arena);
                 Interop.Check(NativeMethods.ModelLoad(path.Data, path.Length, native, &model, &error), error);
@@ -69,10 +68,9 @@ namespace EdgeSlm
         /// <exception cref="SlmException">The model cannot be read.</exception>
         public static MemoryEstimate Estimate(string directory, ulong positions, ModelOptions options = null)
         {
-            if (directory == null) throw new ArgumentNullException(nameof(directory));
             using (var arena = new Arena())
             {
-                var path = arena.Text(directory);
+                var path = arena.Required(directory, nameof(directory));
                 NativeMethods.Estimate estimate;
                 IntPtr error;
                 var native = (options ?? new ModelOptions()).ToNative(arena);
@@ -85,6 +83,7 @@ namespace EdgeSlm
         /// <summary>A conversation with an empty KV cache.</summary>
         public Session NewSession(SessionOptions options = null)
         {
+            var vocabularySize = VocabularySize;
             using (var arena = new Arena())
             {
                 var native = (IntPtr)(options ?? new SessionOptions()).ToNative(arena);
@@ -94,7 +93,7 @@ namespace EdgeSlm
                     Interop.Check(NativeMethods.SessionNew(model, (NativeMethods.SessionOptions*)native, &result, &error), error);
                     return result;
                 });
-                return new Session(session, VocabularySize);
+                return new Session(session, vocabularySize);
             }
         }
 
@@ -138,7 +137,7 @@ namespace EdgeSlm
         {
             using (var arena = new Arena())
             {
-                var native = arena.Text(text);
+                var native = arena.Required(text, nameof(text));
                 return handle.Use(model =>
                 {
                     UIntPtr count;
@@ -155,7 +154,7 @@ namespace EdgeSlm
             var capacity = CountTokens(text, mode);
             using (var arena = new Arena())
             {
-                var native = arena.Text(text);
+                var native = arena.Required(text, nameof(text));
                 var tokens = (IntPtr)arena.Zeroed(capacity, sizeof(uint));
                 return handle.Use(model =>
                 {
@@ -175,7 +174,7 @@ namespace EdgeSlm
         {
             using (var arena = new Arena())
             {
-                var list = (IntPtr)arena.Tokens(tokens);
+                var list = (IntPtr)arena.Tokens(tokens, nameof(tokens));
                 return handle.Use(model =>
                 {
                     NativeMethods.Str text;

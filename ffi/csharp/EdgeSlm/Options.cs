@@ -190,7 +190,7 @@ namespace EdgeSlm
         /// <summary>Of how many most probable tokens log-probabilities are told, besides the chosen one's; null for none.</summary>
         public int? LogProbabilities { get; set; }
 
-        /// <summary>How long prompt and answer may take; null for no limit.</summary>
+        /// <summary>How long prompt and answer may take; null or <see cref="System.Threading.Timeout.InfiniteTimeSpan"/> for no limit.</summary>
         public TimeSpan? Deadline { get; set; }
 
         /// <summary>How tokens are chosen; null for the session's choice.</summary>
@@ -207,9 +207,9 @@ namespace EdgeSlm
             options->DeadlineMs = Interop.Milliseconds(Deadline);
             options->Cancel = cancel;
             if (Sampling != null) options->Sampling = Sampling.ToNative(arena);
-            options->Stop = arena.Texts(Stop);
+            options->Stop = arena.Texts(Stop, nameof(Stop));
             options->StopCount = (UIntPtr)Stop.Count;
-            options->StopTokens = arena.Tokens(StopTokens);
+            options->StopTokens = arena.Tokens(StopTokens, nameof(StopTokens));
             options->StopTokenCount = (UIntPtr)StopTokens.Count;
             return options;
         }

@@ -26,7 +26,7 @@ namespace EdgeSlm
         {
             using (var arena = new Arena())
             {
-                var text = arena.Text(message);
+                var text = arena.Required(message, nameof(message));
                 return Open(arena, options, (IntPtr session, NativeMethods.GenerateOptions* native, IntPtr* stream, IntPtr* error) =>
                     NativeMethods.TurnStream(session, text.Data, text.Length, native, stream, error));
             }
@@ -48,7 +48,7 @@ namespace EdgeSlm
         {
             using (var arena = new Arena())
             {
-                var text = arena.Text(prompt);
+                var text = arena.Required(prompt, nameof(prompt));
                 return Open(arena, options, (IntPtr session, NativeMethods.GenerateOptions* native, IntPtr* stream, IntPtr* error) =>
                     NativeMethods.StreamNew(session, text.Data, text.Length, native, stream, error));
             }
@@ -78,14 +78,14 @@ namespace EdgeSlm
         }
 
         /// <summary>Scores labels as continuations of a prompt that is taken as it is.</summary>
-        /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
         public Classification Classify(string prompt, IReadOnlyList<string> labels, LabelScore score = LabelScore.Joint,
-            TimeSpan? deadline = null, CancellationToken cancellation = default(CancellationToken))
+            TimeSpan? deadline = null, CancellationToken cancellationToken = default(CancellationToken))
         {
             using (var arena = new Arena())
             {
-                var text = arena.Text(prompt);
-                return Classify(arena, labels, score, deadline, cancellation,
+                var text = arena.Required(prompt, nameof(prompt));
+                return Classify(arena, labels, score, deadline, cancellationToken,
                     (IntPtr session, NativeMethods.Str* list, NativeMethods.ClassifyOptions* options, float* probabilities, UIntPtr* best,
                         IntPtr* error) =>
                         NativeMethods.Classify(session, text.Data, text.Length, list, (UIntPtr)labels.Count, options, probabilities, best,
@@ -94,15 +94,15 @@ namespace EdgeSlm
         }
 
         /// <summary>Scores labels as answers to a conversation.</summary>
-        /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
         public Classification Classify(IReadOnlyList<ChatMessage> messages, IReadOnlyList<string> labels,
             LabelScore score = LabelScore.Joint, TimeSpan? deadline = null,
-            CancellationToken cancellation = default(CancellationToken))
+            CancellationToken cancellationToken = default(CancellationToken))
         {
             using (var arena = new Arena())
             {
                 var conversation = (IntPtr)arena.Messages(messages);
-                return Classify(arena, labels, score, deadline, cancellation,
+                return Classify(arena, labels, score, deadline, cancellationToken,
                     (IntPtr session, NativeMethods.Str* list, NativeMethods.ClassifyOptions* options, float* probabilities, UIntPtr* best,
                         IntPtr* error) =>
                         NativeMethods.ChatClassify(session, (NativeMethods.Message*)conversation, (UIntPtr)messages.Count, list,
@@ -114,41 +114,20 @@ namespace EdgeSlm
             float* probabilities, UIntPtr* best, IntPtr* error);
 
         private Classification Classify(Arena arena, IReadOnlyList<string> labels, LabelScore score, TimeSpan? deadline,
-            CancellationToken cancellation, ScoreLabels function)
-        {
-            IntPtr flag, failed;
-            Interop.Check(NativeMethods.CancelNew(&flag, &failed), failed);
-            var signal = flag;
-            using (var cancel = new NativeHandle(flag, NativeMethods.CancelFree))
-            // Disposed first, and waits for a signal that is being given.
-            using (cancellation.Register(() => NativeMethods.CancelSignal(signal)))
-            {
-                try
-                {
-                    return Classify(arena, labels, score, deadline, flag, function);
-                }
-                catch (SlmException exception) when (exception.Status == SlmStatus.Cancelled)
-                {
-                    throw new OperationCanceledException(exception.Message, exception, cancellation);
-                }
-            }
-        }
-
-        private Classification Classify(Arena arena, IReadOnlyList<string> labels, LabelScore score, TimeSpan? deadline,
-            IntPtr cancel, ScoreLabels function)
+            CancellationToken cancellationToken, ScoreLabels function)
         {
             var options = (NativeMethods.ClassifyOptions*)arena.Zeroed(1, sizeof(NativeMethods.ClassifyOptions));
             IntPtr error;
             Interop.Check(NativeMethods.ClassifyOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ClassifyOptions), &error), error);
             options->Score = (int)score;
             options->DeadlineMs = Interop.Milliseconds(deadline);
-            options->Cancel = cancel;
-            var pointers = (Labels: (IntPtr)arena.Texts(labels), Options: (IntPtr)options,
+            var pointers = (Labels: (IntPtr)arena.Texts(labels, nameof(labels)), Options: (IntPtr)options,
                 Probabilities: (IntPtr)arena.Zeroed(labels.Count, sizeof(float)));
-            var index = handle.Use(session =>
+            var index = Cancellable(cancellationToken, (session, flag) =>
             {
                 UIntPtr best;
                 IntPtr failure;
+                ((NativeMethods.ClassifyOptions*)pointers.Options)->Cancel = flag;
                 Interop.Check(function(session, (NativeMethods.Str*)pointers.Labels, (NativeMethods.ClassifyOptions*)pointers.Options,
                     (float*)pointers.Probabilities, &best, &failure), failure);
                 return checked((int)best);
@@ -158,20 +137,31 @@ namespace EdgeSlm
             return new Classification(labels[index], index, probabilities);
         }
 
-        /// <summary>The logits after each of the last <paramref name="last"/> tokens, row by row.</summary>
-        public float[] Logits(IReadOnlyList<uint> tokens, int last = 1)
+        private T Cancellable<T>(CancellationToken cancellationToken, Func<IntPtr, IntPtr, T> call)
         {
+            using (var cancel = new CancelFlag(cancellationToken))
+            {
+                return cancel.Use(flag => handle.Use(session => call(session, flag)));
+            }
+        }
+
+        /// <summary>The logits after each of the last <paramref name="last"/> tokens, row by row.</summary>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+        public float[] Logits(IReadOnlyList<uint> tokens, int last = 1,
+            CancellationToken cancellationToken = default(CancellationToken))
+        {
+            if (tokens == null) throw new ArgumentNullException(nameof(tokens));
             if (last < 1 || last > tokens.Count) throw new ArgumentOutOfRangeException(nameof(last));
             var rows = new float[checked(last * vocabularySize)];
             using (var arena = new Arena())
             {
-                var list = (IntPtr)arena.Tokens(tokens);
-                handle.Use(session =>
+                var list = (IntPtr)arena.Tokens(tokens, nameof(tokens));
+                Cancellable(cancellationToken, (session, flag) =>
                 {
                     IntPtr error;
                     fixed (float* logits = rows)
                     {
-                        Interop.Check(NativeMethods.SessionLogits(session, (uint*)list, (UIntPtr)tokens.Count, (UIntPtr)last, IntPtr.Zero,
+                        Interop.Check(NativeMethods.SessionLogits(session, (uint*)list, (UIntPtr)tokens.Count, (UIntPtr)last, flag,
                             logits, (UIntPtr)rows.Length, &error), error);
                     }
                     return 0;

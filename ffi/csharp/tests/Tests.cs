@@ -26,6 +26,10 @@ internal static class Tests
             { "labels get probabilities", LabelsGetProbabilities },
             { "sampling is repeatable", SamplingIsRepeatable },
             { "failures tell their parts", FailuresTellTheirParts },
+            { "nulls are named", NullsAreNamed },
+            { "what is disposed says so", WhatIsDisposedSaysSo },
+            { "disposing while another thread computes", DisposingWhileAnotherThreadComputes },
+            { "calls are cancelled", CallsAreCancelled },
             { "an open stream keeps its session busy", AnOpenStreamKeepsItsSessionBusy },
             { "order of disposing does not matter", OrderOfDisposing },
             { "cancel and deadline", CancelAndDeadline },
@@ -228,6 +232,126 @@ internal static class Tests
         }
     }
 
+    private static void NullsAreNamed()
+    {
+        using (var model = Model.Load(directory))
+        using (var session = model.NewSession())
+        {
+            var uses = new Dictionary<string, Action>
+            {
+                { "directory", () => Model.Load(null) },
+                { "text", () => model.Tokenize(null) },
+                { "tokens", () => model.Detokenize(null) },
+                { "message", () => session.Turn(null) },
+                { "prompt", () => session.Generate(null) },
+                { "messages", () => session.Chat(new ChatMessage[] { null }) },
+                { "labels", () => session.Classify("x", new[] { "a", null }) },
+                { "Stop", () => session.Generate("x", new GenerateOptions { Stop = null }) },
+            };
+            foreach (var use in uses)
+            {
+                try
+                {
+                    use.Value();
+                    Check(false, "null for " + use.Key + " is refused");
+                }
+                catch (ArgumentNullException exception)
+                {
+                    Check(exception.ParamName == use.Key, exception.ParamName + " is " + use.Key);
+                }
+            }
+            session.Reset();
+        }
+    }
+
+    private static void WhatIsDisposedSaysSo()
+    {
+        var model = Model.Load(directory);
+        var session = model.NewSession();
+        var stream = session.Generate(Question, Short());
+        for (var i = 0; i < 2; i++)
+        {
+            stream.Dispose();
+            session.Dispose();
+            model.Dispose();
+        }
+        foreach (var use in new Action[] { () => stream.Next(), () => session.Turn("x"), () => model.NewSession(), () => model.Tokenize("x") })
+        {
+            try
+            {
+                use();
+                Check(false, "what is disposed says so");
+            }
+            catch (ObjectDisposedException)
+            {
+                checks++;
+            }
+        }
+        stream.Cancel();
+    }
+
+    private static void DisposingWhileAnotherThreadComputes()
+    {
+        var text = string.Concat(Enumerable.Repeat("The door of the cold store is open. ", 5000));
+        int expected;
+        using (var model = Model.Load(directory)) expected = model.CountTokens(text);
+        for (var i = 0; i < 5; i++)
+        {
+            var model = Model.Load(directory);
+            var count = 0;
+            var thread = new Thread(() => count = model.CountTokens(text));
+            thread.Start();
+            Thread.Sleep(5);
+            model.Dispose();
+            // What was freed too early would be overwritten.
+            Model.Load(directory).Dispose();
+            thread.Join();
+            Check(count == expected, "the count");
+        }
+    }
+
+    private static void CallsAreCancelled()
+    {
+        // With the slowest kernels it takes seconds to compute the prompt.
+        var slow = new ModelOptions { Kernels = "scalar", Threads = 1 };
+        var prompt = string.Concat(Enumerable.Repeat("The door of the cold store is open. ", 60));
+        using (var model = Model.Load(Path.Combine(directory, "..", "mistral-nemo-int4"), slow))
+        using (var session = model.NewSession())
+        {
+            var tokens = model.Tokenize(prompt);
+            foreach (var use in new Action<CancellationToken>[]
+            {
+                token => session.Classify(prompt, new[] { " a", " b" }, cancellationToken: token),
+                token => session.Logits(tokens, 1, token),
+            })
+            {
+                foreach (var milliseconds in new[] { 0, 30 })
+                {
+                    using (var source = new CancellationTokenSource())
+                    {
+                        if (milliseconds == 0) source.Cancel();
+                        source.CancelAfter(milliseconds);
+                        try
+                        {
+                            use(source.Token);
+                            Check(false, "the call is cancelled");
+                        }
+                        catch (OperationCanceledException exception)
+                        {
+                            Check(exception.CancellationToken == source.Token, "the token");
+                        }
+                        Check(session.Length < (ulong)tokens.Length, "the prompt was not computed");
+                        session.Reset();
+                    }
+                }
+            }
+            var options = Short(2);
+            options.Deadline = Timeout.InfiniteTimeSpan;
+            session.Generate("x", options).ReadToEnd();
+            Check(session.Statistics.GeneratedTokens == 2, "an infinite deadline is none");
+        }
+    }
+
     private static void AnOpenStreamKeepsItsSessionBusy()
     {
         using (var model = Model.Load(directory))
@@ -369,13 +493,13 @@ internal static class Tests
                 Check(exception.Status == SlmStatus.DeadlineExceeded, "late");
             }
             var expected = session.Classify(prompt, labels);
-            var result = session.Classify(prompt, labels, cancellation: source.Token);
+            var result = session.Classify(prompt, labels, cancellationToken: source.Token);
             Check(result.Probabilities.SequenceEqual(expected.Probabilities), "a token that is not cancelled changes nothing");
             source.Cancel();
             foreach (var call in new Action[]
             {
-                () => session.Classify(prompt, labels, cancellation: source.Token),
-                () => session.Classify(new[] { new ChatMessage("user", prompt) }, labels, cancellation: source.Token),
+                () => session.Classify(prompt, labels, cancellationToken: source.Token),
+                () => session.Classify(new[] { new ChatMessage("user", prompt) }, labels, cancellationToken: source.Token),
             })
             {
                 try
