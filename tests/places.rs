@@ -75,9 +75,9 @@ fn files_that_vanish_while_the_model_is_loaded_do_no_harm() {
     copy(&directory, |_, bytes| bytes);
     let model = load(&directory);
     let expected = answer(&model);
+    // Windows may refuse, since the file is mapped; elsewhere it lives on without a name.
     let removed = fs::remove_file(directory.join("model.onnx.data"));
-    // Windows refuses: the file is mapped. Elsewhere it lives on without a name.
-    assert_eq!(removed.is_err(), cfg!(windows), "{removed:?}");
+    assert!(removed.is_ok() || cfg!(windows), "{removed:?}");
     assert_eq!(answer(&model), expected);
     drop(model);
     fs::remove_dir_all(&directory).unwrap();
