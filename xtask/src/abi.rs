@@ -123,6 +123,11 @@ impl Snapshot {
     }
 }
 
+/// The functions that a header declares.
+pub(crate) fn functions(header: &str) -> anyhow::Result<Vec<String>> {
+    Ok(declarations::Declarations::parse(header)?.functions.into_iter().map(|(name, _)| name).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, bail, ensure};
 
 use crate::demo::{succeed, workspace};
-use crate::{dist, size};
+use crate::{abi, dist, size};
 
 /// What the sections of docs/getting-started.md need besides a shell.
 const TOOLS: [(&str, &[&str]); 6] = [
@@ -113,7 +113,8 @@ impl Test {
         let exported: BTreeSet<&str> =
             symbols.lines().filter_map(|line| line.split_whitespace().next()).collect();
         let header = fs::read_to_string(self.package.join("include/edgeslm.h"))?;
-        let declared: BTreeSet<&str> = declared(&header).collect();
+        let functions = abi::functions(&header)?;
+        let declared: BTreeSet<&str> = functions.iter().map(String::as_str).collect();
         ensure!(
             exported == declared && exported.iter().all(|name| name.starts_with("slm_")),
             "exported and not declared, or declared and not exported: {:?}",
@@ -206,12 +207,6 @@ impl Test {
         }
         Ok(())
     }
-}
-
-/// The functions that a header of the library declares.
-fn declared(header: &str) -> impl Iterator<Item = &str> {
-    let declarations = header.lines().filter(|line| line.starts_with("SLM_API "));
-    declarations.filter_map(|line| line.split('(').next()?.rsplit([' ', '*']).next())
 }
 
 fn golden() -> PathBuf {
