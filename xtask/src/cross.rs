@@ -2,7 +2,7 @@
 
 mod arm64;
 mod toolchain;
-mod windows;
+pub(crate) mod windows;
 
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,9 @@ pub(crate) fn build(target: &str) -> anyhow::Result<PathBuf> {
         for file in ["libedgeslm.so", "edgeslm"] {
             runs_on_old_systems(&folder.join(file))?;
         }
+    }
+    if target == WINDOWS {
+        windows::import_library(&toolchain, &folder)?;
     }
     Ok(folder)
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::cross::windows::MICROSOFT_IMPORT_LIBRARY;
 use crate::demo::{succeed, workspace};
 use crate::test::cargo;
 
@@ -110,7 +111,7 @@ fn libraries(built: &Path, folder: &Path, target: &str) -> anyhow::Result<()> {
     let (bin, lib) = (folder.join("bin"), folder.join("lib"));
     if target.contains("windows") {
         copy(built, &bin, &["edgeslm.dll", "edgeslm.exe"])?;
-        copy(built, &lib, &["libedgeslm.dll.a", "libedgeslm.a"])?;
+        copy(built, &lib, &["libedgeslm.dll.a", MICROSOFT_IMPORT_LIBRARY, "libedgeslm.a"])?;
         return Ok(());
     }
     copy(built, &bin, &["edgeslm"])?;

@@ -94,7 +94,7 @@ impl Emulator {
 
     fn compile(&self, toolchain: &Toolchain, source_file: &Path) -> anyhow::Result<PathBuf> {
         let program = self.scratch.join(source_file.file_stem().unwrap_or_default());
-        let mut cc = toolchain.cc();
+        let mut cc = toolchain.cc()?;
         cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(source("ffi/include"));
         cc.arg(source_file).arg("-L").arg(&self.scratch).args(["-ledgeslm", "-lm", "-o"]).arg(&program);
         checked(&mut cc)?;

@@ -96,16 +96,19 @@ impl Toolchain {
     }
 
     /// A C compiler for the target.
-    pub(super) fn cc(&self) -> Command {
-        match &self.zig {
-            Some(environment) => {
-                let mut command = Command::new(environment.join("bin/python-zig"));
-                let target = self.target.replace("-unknown", "");
-                command.args(["cc", "-target", &format!("{target}.2.{GLIBC_MINOR}")]);
-                command
-            }
-            None => Command::new(MINGW),
+    pub(super) fn cc(&self) -> anyhow::Result<Command> {
+        if self.target == WINDOWS {
+            return Ok(Command::new(MINGW));
         }
+        let target = self.target.replace("-unknown", "");
+        self.zig(&["cc", "-target", &format!("{target}.2.{GLIBC_MINOR}")])
+    }
+
+    /// A tool of Zig's.
+    pub(super) fn zig(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(zig(&self.root)?.join("bin/python-zig"));
+        command.args(arguments);
+        Ok(command)
     }
 
     /// A folder with the loader and the libraries that programs for 64-bit ARM need.
@@ -164,7 +167,11 @@ fn unpack(root: &Path, packages: &[&str], folder: &Path) -> anyhow::Result<()> {
         if foreign {
             know_arm64_packages()?;
         }
-        succeed(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&downloads))?;
+        succeed(
+            Command::new("apt-get")
+                .args(["download", "-qq", "-o", "APT::Sandbox::User=root", package])
+                .current_dir(&downloads),
+        )?;
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(&downloads)? {
             succeed(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;

@@ -8,6 +8,7 @@ use anyhow::ensure;
 
 use super::toolchain::{MINGW, Toolchain};
 use super::{built, models, source, test_program};
+use crate::abi;
 use crate::demo::succeed;
 use crate::package::{checked, has};
 
@@ -48,11 +49,14 @@ pub(super) fn test(toolchain: &Toolchain) -> anyhow::Result<()> {
     succeed(Command::new("cp").arg("-r").arg(models().join("llama-3.2-1b-int4")).arg(&model))?;
     let random = folder.join("random.c");
     fs::write(&random, RANDOM)?;
-    let mut cc = toolchain.cc();
+    let mut cc = toolchain.cc()?;
     cc.arg("-shared").arg(random).arg("-ladvapi32").arg("-o").arg(folder.join("bcryptprimitives.dll"));
     checked(&mut cc)?;
-    for program in ["examples/c/chat.c", "ffi/tests/behaviour.c"] {
-        compile(toolchain, &source(program), &results, &folder)?;
+    import_library(toolchain, &results)?;
+    for (program, library) in
+        [("examples/c/chat.c", "libedgeslm.dll.a"), ("ffi/tests/behaviour.c", MICROSOFT_IMPORT_LIBRARY)]
+    {
+        compile(toolchain, &source(program), &results.join(library), &folder)?;
     }
 
     let wine = Wine { folder: &folder, prefix: toolchain.scratch("wine")? };
@@ -73,12 +77,29 @@ pub(super) fn test(toolchain: &Toolchain) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compiles a C program against the import library beside the shared library.
-fn compile(toolchain: &Toolchain, program: &Path, results: &Path, to: &Path) -> anyhow::Result<()> {
-    let mut cc = toolchain.cc();
+/// The import library for Microsoft's linker, which does not take that of GNU's.
+pub(crate) const MICROSOFT_IMPORT_LIBRARY: &str = "edgeslm.lib";
+
+/// Writes the import library for Microsoft's linker beside the shared library in `folder`.
+pub(super) fn import_library(toolchain: &Toolchain, folder: &Path) -> anyhow::Result<()> {
+    let header = fs::read_to_string(source("ffi/include/edgeslm.h"))?;
+    let definitions = folder.join("edgeslm.def");
+    fs::write(
+        &definitions,
+        format!("LIBRARY edgeslm.dll\nEXPORTS\n{}\n", abi::functions(&header)?.join("\n")),
+    )?;
+    let mut dlltool = toolchain.zig(&["dlltool", "-m", "i386:x86-64", "-d"])?;
+    checked(dlltool.arg(definitions).arg("-l").arg(folder.join(MICROSOFT_IMPORT_LIBRARY)))?;
+    Ok(())
+}
+
+/// Compiles a C program against an import library.
+fn compile(toolchain: &Toolchain, program: &Path, library: &Path, to: &Path) -> anyhow::Result<()> {
+    let mut cc = toolchain.cc()?;
     cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(source("ffi/include")).arg(program);
-    cc.arg(results.join("libedgeslm.dll.a")).arg("-o");
-    checked(cc.arg(to.join(program.file_stem().unwrap_or_default()).with_extension("exe")))?;
+    checked(
+        cc.arg(library).arg("-o").arg(to.join(program.file_stem().unwrap_or_default()).with_extension("exe")),
+    )?;
     Ok(())
 }
 

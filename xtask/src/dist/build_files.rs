@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::cross::windows::MICROSOFT_IMPORT_LIBRARY;
+
 /// What a program that links the static library needs besides.
 fn system_libraries(target: &str) -> &'static [&'static str] {
     if target.contains("windows") {
@@ -42,12 +44,12 @@ fn pkg_config(target: &str) -> String {
 }
 
 fn cmake_config(target: &str) -> String {
-    let (shared, implib) = if target.contains("windows") {
-        ("bin/edgeslm.dll", Some("lib/libedgeslm.dll.a"))
+    let shared = if target.contains("windows") {
+        "bin/edgeslm.dll"
     } else if target.contains("apple") {
-        ("lib/libedgeslm.dylib", None)
+        "lib/libedgeslm.dylib"
     } else {
-        ("lib/libedgeslm.so", None)
+        "lib/libedgeslm.so"
     };
     let mut text = "# Defines edgeslm::edgeslm, the shared library, and edgeslm::static.\n\
         get_filename_component(_edgeslm_prefix \"${CMAKE_CURRENT_LIST_DIR}/../../..\" ABSOLUTE)\n"
@@ -56,8 +58,10 @@ fn cmake_config(target: &str) -> String {
         text += "\nif(NOT TARGET edgeslm::edgeslm)\n  add_library(edgeslm::edgeslm SHARED IMPORTED)\n  \
                  set_target_properties(edgeslm::edgeslm PROPERTIES\n    \
                  INTERFACE_INCLUDE_DIRECTORIES \"${_edgeslm_prefix}/include\"\n";
-        if let Some(implib) = implib {
-            text += &format!("    IMPORTED_IMPLIB \"${{_edgeslm_prefix}}/{implib}\"\n");
+        if target.contains("windows") {
+            text += &format!(
+                "    IMPORTED_IMPLIB \"${{_edgeslm_prefix}}/lib/$<IF:$<BOOL:${{MSVC}}>,{MICROSOFT_IMPORT_LIBRARY},libedgeslm.dll.a>\"\n"
+            );
         } else if !target.contains("apple") {
             text += "    IMPORTED_SONAME \"libedgeslm.so.0\"\n";
         }
