@@ -233,11 +233,11 @@ fn crossing_the_longrope_switch_starts_over() {
     let engine = engine("models/phi-4-mini-int4", Accuracy::Strict, 2);
     let all = tokens(130);
     let mut cache = engine.new_cache();
-    feed(&engine, cache.as_mut(), &all[..128], 256);
+    feed(&engine, cache.as_mut(), &all[..128], 128);
     assert_eq!(engine.prepare(cache.as_mut(), 128).unwrap(), 128);
     assert_eq!(engine.prepare(cache.as_mut(), 129).unwrap(), 0);
     let after = feed(&engine, cache.as_mut(), &all[..129], 50);
-    let fresh = feed(&engine, engine.new_cache().as_mut(), &all[..129], 256);
+    let fresh = feed(&engine, engine.new_cache().as_mut(), &all[..129], 128);
     assert!(bits(&after) == bits(&fresh));
     assert_eq!(engine.prepare(cache.as_mut(), 128).unwrap(), 0, "going back needs the short tables again");
 }
