@@ -46,3 +46,8 @@ impl Budget {
         self.steps(length as u64 / 128)
     }
 }
+
+/// Steps for finding one of `entries` names by comparing each with a name of `length` bytes.
+pub(super) fn search_cost(entries: usize, length: usize) -> u64 {
+    (entries as u64).saturating_mul(64 + length as u64) / 8192
+}

@@ -32,6 +32,11 @@ impl Failure {
         Self::new(FailureKind::Runtime, message)
     }
 
+    /// A value that is needed is missing.
+    pub(super) fn undefined(name: &str) -> Self {
+        Self::runtime(format!("'{name}' is undefined"))
+    }
+
     pub(super) fn limit(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Limit, message)
     }

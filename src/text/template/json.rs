@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::failure::{Failure, Outcome};
 use super::interpreter::Interpreter;
-use super::operators::float_text;
+use super::printing::float_text;
 use super::value::Value;
 
 /// How JSON is written.

@@ -1,10 +1,11 @@
 //! Methods of strings, lists, dicts and loops, as in Python. Those that would change their value are left out: chat
 //! templates run without them everywhere.
 
+use super::comparison;
 use super::failure::{Failure, Outcome};
 use super::interpreter::{Call, Interpreter};
 use super::lexer::is_space;
-use super::operators;
+use super::printing;
 use super::value::Value;
 
 const STRING_METHODS: [&str; 33] = [
@@ -73,7 +74,7 @@ pub(super) fn call(
                 let [key, default] = call.bind("get", ["key", "default"])?;
                 let key = key.ok_or_else(|| Failure::runtime("get needs a key"))?;
                 for (known, value) in &dict.entries {
-                    if operators::equals(interpreter, known, &key)? {
+                    if comparison::equals(interpreter, known, &key)? {
                         return Ok(value.clone());
                     }
                 }
@@ -97,7 +98,7 @@ pub(super) fn call(
             let wanted = wanted.ok_or_else(|| Failure::runtime(format!("{method} needs a value")))?;
             let mut count = 0;
             for (place, value) in items.values.iter().enumerate() {
-                if operators::equals(interpreter, value, &wanted)? {
+                if comparison::equals(interpreter, value, &wanted)? {
                     if method == "index" {
                         return int(place);
                     }
@@ -374,7 +375,7 @@ pub(super) fn join(interpreter: &mut Interpreter, items: &[Value], separator: &s
         if index > 0 {
             text.push_str(separator);
         }
-        text.push_str(&operators::to_text(interpreter, item)?);
+        text.push_str(&printing::to_text(interpreter, item)?);
     }
     interpreter.new_str(text)
 }
@@ -421,7 +422,7 @@ fn format_braces(interpreter: &mut Interpreter, format: &str, call: &Call) -> Ou
         };
         let value =
             value.ok_or_else(|| Failure::runtime(format!("the format has no value for '{{{field}}}'")))?;
-        text.push_str(&operators::to_text(interpreter, value)?);
+        text.push_str(&printing::to_text(interpreter, value)?);
         rest = after;
     }
     text.push_str(rest);

@@ -6,18 +6,21 @@
 //! than any memory). Whitespace control, operators, filters, tests and methods follow Jinja 3.1 with `trim_blocks` and
 //! `lstrip_blocks`, the environment that chat templates are written for.
 
+mod arithmetic;
 mod ast;
 mod budget;
+mod comparison;
 mod date;
 mod failure;
 mod filters;
+mod indexing;
 mod interpreter;
 mod json;
 mod lexer;
 mod methods;
-mod operators;
 mod parser;
 mod predicates;
+mod printing;
 mod value;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The tests after `is`.
 
 use super::ast::ComparisonOperator;
+use super::comparison;
 use super::failure::{Failure, Outcome};
 use super::interpreter::{Call, Interpreter};
-use super::operators;
+use super::printing;
 use super::value::Value;
 
 /// Whether `value is name(arguments)`.
@@ -23,7 +24,7 @@ pub(super) fn holds(interpreter: &mut Interpreter, name: &str, value: &Value, ca
         let operand = operand.ok_or_else(|| Failure::runtime(format!("'is {name}' needs an operand")))?;
         // Identity, unlike equality, tells True from 1.
         let same_type = name != "sameas" || value.type_name() == operand.type_name();
-        return Ok(same_type && operators::compare(interpreter, operator, value, &operand)?);
+        return Ok(same_type && comparison::compare(interpreter, operator, value, &operand)?);
     }
     if name == "divisibleby" {
         let [divisor] = call.bind(name, ["num"])?;
@@ -38,7 +39,7 @@ pub(super) fn holds(interpreter: &mut Interpreter, name: &str, value: &Value, ca
     let [] = call.bind(name, [])?;
     let number = |parity: i64| match (value.as_int(), value) {
         (Some(number), _) => Ok(number.rem_euclid(2) == parity),
-        (None, Value::Undefined(name)) => Err(operators::undefined(name)),
+        (None, Value::Undefined(name)) => Err(Failure::undefined(name)),
         (None, _) => Err(Failure::runtime(format!("'is {name}' needs a whole number"))),
     };
     Ok(match name {
@@ -71,7 +72,7 @@ pub(super) fn holds(interpreter: &mut Interpreter, name: &str, value: &Value, ca
         "odd" => number(1)?,
         "even" => number(0)?,
         "lower" | "upper" => {
-            let text = operators::to_text(interpreter, value)?;
+            let text = printing::to_text(interpreter, value)?;
             let (mut lower, mut upper) = (false, false);
             for character in text.chars() {
                 lower |= character.is_lowercase();

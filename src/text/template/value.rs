@@ -192,6 +192,33 @@ impl Value {
     }
 }
 
+impl Loop {
+    /// What the template's variable `loop` has under `name`.
+    pub(super) fn attribute(&self, name: &str) -> Option<Value> {
+        let length = self.items.values.len();
+        let int = |number: usize| i64::try_from(number).ok().map(Value::Int);
+        let neighbour = |place: Option<usize>| {
+            let value = place.and_then(|place| self.items.values.get(place)).cloned();
+            Some(value.unwrap_or_else(|| Value::Undefined(name.into())))
+        };
+        match name {
+            "index" => int(self.index + 1),
+            "index0" => int(self.index),
+            "revindex" => int(length - self.index),
+            "revindex0" => int(length - self.index - 1),
+            "first" => Some(Value::Bool(self.index == 0)),
+            "last" => Some(Value::Bool(self.index + 1 == length)),
+            "length" => int(length),
+            // Only recursive loops, which are not supported, count deeper.
+            "depth" => Some(Value::Int(1)),
+            "depth0" => Some(Value::Int(0)),
+            "previtem" => neighbour(self.index.checked_sub(1)),
+            "nextitem" => neighbour(Some(self.index + 1)),
+            _ => None,
+        }
+    }
+}
+
 impl Items {
     pub(super) fn new(values: Vec<Value>) -> Outcome<Self> {
         let depth = deeper(values.iter())?;
