@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::import::decoder_spec::{BlockFormat, Embedding, Window, ZeroPoints};
-use crate::import::rope::Rope;
+use crate::import::decoder_spec::{Activation, BlockFormat, Embedding, Window, ZeroPoints};
+use crate::import::rope::{LongRope, Rope, RopeScaling};
 use crate::onnx::{AttributeValue, Graph, Node, Tensor, TensorContent};
 
 const INT4: BlockFormat = BlockFormat { bits: 4, block_size: 32, zero_points: ZeroPoints::Symmetric };
