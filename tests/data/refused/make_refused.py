@@ -20,7 +20,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 import layout
-from decoder import Spec, Table, build
+from decoder import build
+from spec import Spec, Table
 from weights import NBits, Qdq
 
 SPEC = Spec(

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import independent
 import reference
-from decoder import Spec
+from spec import Spec
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 

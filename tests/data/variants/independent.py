@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from decoder import canonical_names
+from model_file import canonical_names
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 CASTS = {**dict.fromkeys(FLOATS, np.float64), TensorProto.INT32: np.int64, TensorProto.INT64: np.int64}

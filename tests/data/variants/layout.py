@@ -4,7 +4,7 @@ import json
 
 from onnx import TensorProto
 
-from decoder import copy_of
+from model_file import copy_of
 
 BEGIN, END = 1, 2
 

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from decoder import canonical_names, copy_of
+from model_file import canonical_names, copy_of
 
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
