@@ -5,7 +5,7 @@ use super::attributes::unsupported_value;
 use super::quantized_tensor::{Source, block_weights};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Matrix;
-use crate::graph::lower::{Lowering, optional_input};
+use crate::graph::lower::Lowering;
 use crate::onnx::{DataType, Node};
 
 pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {
@@ -45,7 +45,7 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
             format!("{blocks} blocks of {block_size} for {columns} columns"),
         ));
     }
-    let zero_points = optional_input(node, 3).map(|_| lowering.constant_input(node, 3)).transpose()?;
+    let zero_points = lowering.optional_constant_input(node, 3)?;
     let weights = block_weights(
         lowering.view,
         Source {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::lower::{Lowering, Rows, optional_input};
+use crate::graph::lower::{Lowering, Rows};
 use crate::graph::{NormKind, Operation};
 use crate::onnx::Node;
 
@@ -16,11 +16,7 @@ fn row<'a>(
     index: usize,
     group: usize,
 ) -> Result<Option<Arc<[f32]>>> {
-    let Some(name) = optional_input(node, index) else { return Ok(None) };
-    let tensor = lowering.view.constant(name)?;
-    let tensor = tensor.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("input {index} ({name}) is not a constant"))
-    })?;
+    let Some(tensor) = lowering.optional_constant_input(node, index)? else { return Ok(None) };
     let row = lowering.view.row(&tensor)?;
     if row.len() != group {
         return Err(Error::new(

@@ -34,7 +34,7 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
     check_groups(lowering, node, columns, block_size)?;
     let codes = lowering.constant_input(node, 1)?;
     let scales = lowering.constant_input(node, 2)?;
-    let zero_points = optional_input(node, 3).map(|_| lowering.constant_input(node, 3)).transpose()?;
+    let zero_points = lowering.optional_constant_input(node, 3)?;
     if codes.data_type != DataType::Uint8 {
         return Err(Error::new(ErrorKind::Unsupported, format!("weights of {:?}", codes.data_type)));
     }
@@ -53,10 +53,8 @@ pub(crate) fn lower<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> 
             middle_default: true,
         },
     )?;
-    let bias = match optional_input(node, 5) {
-        Some(_) => Some(lowering.view.row(&*lowering.constant_input(node, 5)?)?),
-        None => None,
-    };
+    let bias = lowering.optional_constant_input(node, 5)?;
+    let bias = bias.map(|bias| lowering.view.row(&bias)).transpose()?;
     let input = lowering.input(node, 0)?;
     super::matmul::multiply(lowering, node, input, Matrix::Block(weights), bias)
 }

@@ -133,7 +133,7 @@ fn dequantize_linear<'a>(
     attributes.finish()?;
     let codes = lowering.constant_input(node, 0)?;
     let scales = lowering.constant_input(node, 1)?;
-    let zero_points = optional_input(node, 2).map(|_| lowering.constant_input(node, 2)).transpose()?;
+    let zero_points = lowering.optional_constant_input(node, 2)?;
     let source =
         Dequantize { codes: &codes, scales: &scales, zero_points: zero_points.as_deref(), axis, block_size };
     dequantized(lowering.view, &source, transposed)
@@ -250,5 +250,14 @@ impl<'a> Lowering<'_, 'a> {
         self.view.constant(name)?.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("input {index} ({name}) is not a constant"))
         })
+    }
+
+    /// Input `index` of `node`, which must be a constant unless it is omitted.
+    pub(super) fn optional_constant_input(
+        &self,
+        node: &'a Node<'a>,
+        index: usize,
+    ) -> Result<Option<Cow<'a, Tensor<'a>>>> {
+        optional_input(node, index).map(|_| self.constant_input(node, index)).transpose()
     }
 }

@@ -4,7 +4,7 @@ use super::Attributes;
 use super::attributes::unsupported_value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Operand;
-use crate::graph::lower::{Lowering, Rows, optional_input};
+use crate::graph::lower::{Lowering, Rows};
 use crate::onnx::Node;
 
 /// Whether `axis` is the last of a value with axes batch, token, column.
@@ -25,11 +25,8 @@ fn constant_integers<'a>(
     node: &'a Node<'a>,
     index: usize,
 ) -> Result<Option<Vec<i64>>> {
-    let Some(name) = optional_input(node, index) else { return Ok(None) };
-    let constant = lowering.view.constant(name)?;
-    let constant = constant
-        .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("input {index} is not a constant")))?;
-    lowering.view.integers(&constant).map(Some)
+    let constant = lowering.optional_constant_input(node, index)?;
+    constant.map(|constant| lowering.view.integers(&constant)).transpose()
 }
 
 pub(crate) fn split<'a>(lowering: &mut Lowering<'_, 'a>, node: &'a Node<'a>) -> Result<()> {

@@ -6,13 +6,12 @@ use crate::graph::program::{Operation, Program};
 pub(super) fn run(program: &mut Program) {
     rewrite_each(program, |uses, step| {
         let Operation::Mul { left, right } = step.operation else { return None };
-        [(left, right), (right, left)].into_iter().find_map(|(activated, up)| {
-            match uses.only(activated)?.operation {
-                Operation::Activate { input: gate, activation } => {
-                    Some(Operation::Gated { gate, up, activation })
-                }
-                _ => None,
+        // Where both sides are activated, the left one becomes the gate.
+        uses.sides(right, left).find_map(|(up, activated)| match activated.operation {
+            Operation::Activate { input: gate, activation } => {
+                Some(Operation::Gated { gate, up, activation })
             }
+            _ => None,
         })
     });
 }

@@ -53,6 +53,12 @@ impl<'p> Uses<'p> {
         self.producer(operand.value)
     }
 
+    /// For each operand of a sum or product that is all of a step's value and that nothing else reads, the right one
+    /// first: the other operand, and that step.
+    fn sides(&self, left: Operand, right: Operand) -> impl Iterator<Item = (Operand, &'p Step)> {
+        [(left, right), (right, left)].into_iter().filter_map(|(other, own)| Some((other, self.only(own)?)))
+    }
+
     /// The step that makes `value`.
     fn producer(&self, value: ValueId) -> Option<&'p Step> {
         self.program.steps.get((*self.producers.get(value.0)?)?)

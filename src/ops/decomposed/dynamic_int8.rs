@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 use super::{Partial, number};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::lower::{Lowering, Rows, optional_input};
+use crate::graph::Matrix;
+use crate::graph::lower::{Lowering, Rows};
 use crate::onnx::{DataType, Node, Tensor};
 use crate::ops::Attributes;
 use crate::ops::quantized_tensor::{Dequantize, dequantized};
@@ -94,17 +95,9 @@ pub(super) fn multiply<'a>(
         (Kind::Product { of, node: product }, Some(Kind::Scales { of: scaled, weights })) if of == scaled => {
             let codes = lowering.constant_input(product, 1)?;
             let scales = constant(lowering, weights)?;
-            let zero_points =
-                optional_input(product, 3).map(|_| lowering.constant_input(product, 3)).transpose()?;
+            let zero_points = lowering.optional_constant_input(product, 3)?;
             // The matrix lies as [columns, rows], with one scale for all or one a row.
-            let source = Dequantize {
-                codes: &codes,
-                scales: &scales,
-                zero_points: zero_points.as_deref(),
-                axis: 1,
-                block_size: 0,
-            };
-            let matrix = dequantized(lowering.view, &source, true)?;
+            let matrix = dequantize(lowering, &codes, &scales, zero_points.as_deref(), true)?;
             crate::ops::matmul::multiply(lowering, node, of, matrix, None)?;
             Ok(true)
         }
@@ -149,16 +142,21 @@ pub(in crate::ops) fn dequantize_gathered<'a>(
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     let (codes, scales) = (constant(lowering, table)?, constant(lowering, scale)?);
-    let zero_points = optional_input(node, 2).map(|_| lowering.constant_input(node, 2)).transpose()?;
-    let source = Dequantize {
-        codes: &codes,
-        scales: &scales,
-        zero_points: zero_points.as_deref(),
-        axis: 1,
-        block_size: 0,
-    };
-    let matrix = dequantized(lowering.view, &source, false)?;
+    let zero_points = lowering.optional_constant_input(node, 2)?;
+    let matrix = dequantize(lowering, &codes, &scales, zero_points.as_deref(), false)?;
     crate::ops::gather::embed(lowering, node, matrix)
+}
+
+/// A matrix of `codes` with one scale for all or one for each index of their last axis.
+fn dequantize(
+    lowering: &Lowering<'_, '_>,
+    codes: &Tensor<'_>,
+    scales: &Tensor<'_>,
+    zero_points: Option<&Tensor<'_>>,
+    transposed: bool,
+) -> Result<Matrix> {
+    let source = Dequantize { codes, scales, zero_points, axis: 1, block_size: 0 };
+    dequantized(lowering.view, &source, transposed)
 }
 
 fn constant<'a>(lowering: &Lowering<'_, 'a>, name: &str) -> Result<Cow<'a, Tensor<'a>>> {
