@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 
 use crate::bench_peers::median;
+use crate::command::{cargo, succeed};
 use crate::demo::{self, workspace};
 use crate::dist::{link, target_directory};
-use crate::test::cargo;
 
 /// What `cargo xtask bench-abi` is told.
 #[derive(clap::Args)]
@@ -77,7 +77,7 @@ fn compile(release: &Path) -> anyhow::Result<PathBuf> {
     compiler.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program);
     compiler.arg("-I").arg(workspace().join("ffi/include"));
     compiler.arg(workspace().join("benches/abi/first_token.c")).arg("-L").arg(release).arg("-ledgeslm");
-    demo::succeed(&mut compiler)?;
+    succeed(&mut compiler)?;
     // The library is looked for by its versioned name.
     let library = release.join("libedgeslm.so.0");
     if library.symlink_metadata().is_ok() {

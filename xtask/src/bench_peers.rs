@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 use edgeslm::import::{SynthOptions, published_names, synthesise};
 use serde_json::{Value, json};
 
+use crate::command::cargo;
 use crate::demo::{self, workspace};
 use crate::progress::Line;
 use crate::python::environment;
-use crate::test::cargo;
 
 /// The name of the imported real model.
 const REAL: &str = "smollm2-135m-instruct-int4";

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::demo::{succeed, workspace};
+use crate::command::succeed;
+use crate::demo::workspace;
 use crate::dist::wheel::glibc_minor;
 use toolchain::Toolchain;
 

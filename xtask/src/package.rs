@@ -5,11 +5,12 @@ mod document;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
-use crate::demo::{succeed, workspace};
+use crate::command::{checked, has, succeed};
+use crate::demo::workspace;
 use crate::{abi, dist, size};
 
 /// What the sections of docs/getting-started.md need besides a shell.
@@ -53,21 +54,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 fn say(line: &str) {
     eprintln!("{line}");
-}
-
-/// Whether a tool starts.
-fn starts(tool: &str) -> bool {
-    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
-/// Whether a tool is there. Without it a check is skipped by name, except where CI must run everything.
-pub(crate) fn has(tool: &str) -> anyhow::Result<bool> {
-    let found = starts(tool);
-    if !found {
-        ensure!(std::env::var("CI").as_deref() != Ok("true"), "{tool} is missing");
-        say(&format!("skipped: {tool} is missing"));
-    }
-    Ok(found)
 }
 
 struct Test {
@@ -211,14 +197,4 @@ impl Test {
 
 fn golden() -> PathBuf {
     workspace().join("tests/data/models/llama-3.2-1b-int4")
-}
-
-/// Runs a command quietly; shows what it printed if it fails.
-pub(crate) fn checked(command: &mut Command) -> anyhow::Result<Output> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    if !output.status.success() {
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        bail!("{command:?}: {}\n{out}{error}", output.status);
-    }
-    Ok(output)
 }

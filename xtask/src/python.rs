@@ -10,7 +10,8 @@ use edgeslm::import::{
     synthesise,
 };
 
-use crate::demo::{self, succeed, workspace};
+use crate::command::succeed;
+use crate::demo::{self, workspace};
 
 /// A virtual environment for the packages that the tests and the download need.
 const ENVIRONMENT: &str = "target/venv";

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 
+use crate::command::{cargo_command, succeed};
 use crate::demo;
-use crate::test::cargo_command;
 
 /// Obtains the model and runs them, in the profile of the other tests: that is built anyway and optimised.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -12,5 +12,5 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut arguments = vec!["test", "--workspace", "--test", "real_model"];
     // Each test uses two threads itself.
     arguments.extend(["--", "--include-ignored", "--test-threads=1", "--show-output"]);
-    demo::succeed(cargo_command(&arguments).env("EDGESLM_DEMO_MODELS", folder))
+    succeed(cargo_command(&arguments).env("EDGESLM_DEMO_MODELS", folder))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::test::cargo;
+use crate::command::cargo;
 
 /// The most bytes that the stripped release library may have.
 const MAXIMUM: u64 = 12_000_000;

@@ -1,11 +1,10 @@
 //! `cargo xtask test`: everything that has to pass before a change is merged.
 
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use crate::demo::workspace;
+use crate::command::cargo;
 use crate::{package, python, real_model, size};
 
 /// The steps: what each checks, and the arguments to Cargo.
@@ -35,20 +34,4 @@ fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result
     work().with_context(|| format!("failed: {name}"))?;
     eprintln!("=== {name}: passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
-}
-
-/// Runs Cargo in the workspace.
-pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = cargo_command(arguments).status().context("starting cargo")?;
-    if !status.success() {
-        bail!("cargo {}: {status}", arguments.join(" "));
-    }
-    Ok(())
-}
-
-/// Cargo, to be run in the workspace.
-pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(workspace()).env("RUSTDOCFLAGS", "-D warnings");
-    command
 }

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::ensure;
 
 use super::{built, models, runs_on_old_systems, source, test_program};
+use crate::command::{checked, has};
 use crate::cross::toolchain::Toolchain;
-use crate::package::{checked, has};
 
 /// A processor that qemu plays.
 struct Processor {

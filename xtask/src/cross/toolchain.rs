@@ -9,7 +9,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::{ARM64, GLIBC_MINOR, WINDOWS};
-use crate::demo::{succeed, workspace};
+use crate::command::succeed;
+use crate::demo::workspace;
 
 /// Debian's compiler, unpacked.
 const COMPILER: [&str; 4] = ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];

@@ -9,8 +9,7 @@ use anyhow::ensure;
 use super::toolchain::{MINGW, Toolchain};
 use super::{built, models, source, test_program};
 use crate::abi;
-use crate::demo::succeed;
-use crate::package::{checked, has};
+use crate::command::{checked, has, succeed};
 
 /// Wine 8 lacks the library from which Rust's standard library takes random numbers; Windows 10 and later have it.
 const RANDOM: &str = "

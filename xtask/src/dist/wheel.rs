@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::{copy, host};
-use crate::demo::{succeed, workspace};
+use crate::command::succeed;
+use crate::demo::workspace;
 use crate::python::interpreter;
 
 /// What `cargo xtask wheel` is told.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{checked, has};
+use crate::command::{checked, has, starts};
 
 /// What a part of a document, under a heading of the second level, tells its reader to do.
 #[derive(Debug, Default, PartialEq)]
@@ -26,7 +26,7 @@ impl Section {
     /// Whether all `tools` are there, of which CI must have those that Debian has.
     pub(super) fn can_run(&self, tools: &[&str]) -> anyhow::Result<bool> {
         for tool in tools {
-            let present = if *tool == "dotnet" { super::starts(tool) } else { has(tool)? };
+            let present = if *tool == "dotnet" { starts(tool) } else { has(tool)? };
             if !present {
                 super::say(&format!("skipped: {} ({tool} is missing)", self.title));
                 return Ok(false);
