@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::command::succeed;
+use crate::command::{has, succeed};
 use crate::demo::workspace;
 use crate::dist::wheel::glibc_minor;
 use toolchain::Toolchain;
@@ -40,19 +40,34 @@ pub(crate) struct Arguments {
 #[allow(clippy::print_stdout, reason = "the result of the chore")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.test {
-        return test(&arguments.target, &arguments.processors);
+        let processors: Vec<_> = arguments.processors.iter().map(String::as_str).collect();
+        return test(&arguments.target, &processors);
     }
     println!("{}", build(&arguments.target)?.display());
     Ok(())
 }
 
 /// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
-pub(crate) fn test(target: &str, processors: &[impl AsRef<str>]) -> anyhow::Result<()> {
-    match target {
-        ARM64 => arm64::test(&Toolchain::find(target)?, processors),
-        WINDOWS => windows::test(&Toolchain::find(target)?),
+#[allow(clippy::print_stderr, reason = "a skipped check says so")]
+pub(crate) fn test(target: &str, processors: &[&str]) -> anyhow::Result<()> {
+    let tools = match target {
+        ARM64 => &arm64::TOOLS[..],
+        WINDOWS => &windows::TOOLS,
         _ => bail!("there are no tests for {target}: its code is that of {ARM64}"),
+    };
+    for tool in tools {
+        if !has(tool)? {
+            return Ok(());
+        }
     }
+    let toolchain = match Toolchain::find(target) {
+        Err(error) if std::env::var("CI").as_deref() != Ok("true") => {
+            eprintln!("skipped: the tests for {target}: {error:#}");
+            return Ok(());
+        }
+        toolchain => toolchain?,
+    };
+    if target == ARM64 { arm64::test(&toolchain, processors) } else { windows::test(&toolchain) }
 }
 
 /// Builds the library and the command for `target`; the folder that holds them.

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use super::toolchain::{MINGW, Toolchain};
 use super::{built, models, source, test_program};
 use crate::abi;
-use crate::command::{checked, has, succeed};
+use crate::command::{checked, succeed};
 
 /// Wine 8 lacks the library from which Rust's standard library takes random numbers; Windows 10 and later have it.
 const RANDOM: &str = "
@@ -18,15 +18,14 @@ BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
 __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) { return SystemFunction036(bytes, (ULONG)count); }
 ";
 
+pub(super) const TOOLS: [&str; 2] = ["wine", MINGW];
+
 /// A folder as tills have them, for the programs and a model.
 const FOLDER: &str = "Kasse Größe 1";
 
 /// Golden models against their logits, the places of files, the command, and C programs.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 pub(super) fn test(toolchain: &Toolchain) -> anyhow::Result<()> {
-    if !has("wine")? || !has(MINGW)? {
-        return Ok(());
-    }
     let tests = ["--workspace", "--test", "golden", "--test", "places", "--no-run"];
     let mut cargo = toolchain.cargo("test", &tests)?;
     cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
