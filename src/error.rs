@@ -1,5 +1,7 @@
 //! The one error type of the library: what happened, where, and what to do about it.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -34,7 +34,7 @@ enum Chore {
     BenchAbi(bench_abi::Arguments),
     /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
     BenchPeers(bench_peers::Arguments),
-    /// Build the library and the command for another machine: 64-bit ARM Linux
+    /// Build the library and the command for another machine: 64-bit ARM Linux or Windows
     Cross(cross::Arguments),
     /// Download a small real model, import it and run the triage example on it
     Demo,
