@@ -74,7 +74,7 @@ pub(crate) fn test(target: &str, processors: &[&str]) -> anyhow::Result<()> {
 pub(crate) fn build(target: &str) -> anyhow::Result<PathBuf> {
     let toolchain = Toolchain::find(target)?;
     for package in [&["edgeslm-ffi"][..], &["edgeslm", "--bin", "edgeslm"]] {
-        succeed(toolchain.cargo("build", &["--release", "--package"])?.args(package))?;
+        succeed(&mut toolchain.cargo("build", &[&["--release", "--package"], package].concat())?)?;
     }
     let folder = toolchain.results("release");
     if target == ARM64 {
