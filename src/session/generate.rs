@@ -100,6 +100,10 @@ impl Generation {
     }
 
     /// The next event; `None` after [`Event::Finished`] and after an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MemoryBudget`] as the engine says, and [`ErrorKind::InvalidModel`] where logits are damaged. Cancelling and
+    /// the deadline are no errors: they end in [`Event::Finished`].
     pub fn next(&mut self, session: &mut Session) -> Option<Result<Event>> {
         loop {
             if let Some(event) = self.events.pop_front() {
