@@ -86,6 +86,8 @@ impl Toolchain {
                 command
             }
         };
+        // Zig brings the start files of static programs.
+        command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", "-Clink-self-contained=no");
         command.args(arguments).current_dir(workspace()).env("CARGO_TARGET_DIR", self.root.join("build"));
         if let Some(rustc) = &self.rustc {
             command.env("RUSTC", rustc);
