@@ -203,8 +203,8 @@ fn chunked_prefill_is_one_prefill() {
     for accuracy in ACCURACIES {
         let model = load(EXACT, accuracy, 2);
         let engine = model.engine().as_ref();
-        let tokens = &text_tokens(&model)[..150];
-        let whole = feed(engine, tokens, 150);
+        let tokens = &text_tokens(&model)[..128];
+        let whole = feed(engine, tokens, 128);
         for chunk in [1, 13, 64] {
             assert_same_bits(
                 &feed(engine, tokens, chunk),
@@ -214,7 +214,7 @@ fn chunked_prefill_is_one_prefill() {
         }
         let alone = load(EXACT, accuracy, 1);
         assert_same_bits(
-            &feed(alone.engine().as_ref(), tokens, 150),
+            &feed(alone.engine().as_ref(), tokens, 128),
             &whole,
             &format!("{accuracy:?}, one thread"),
         );
@@ -228,15 +228,15 @@ fn two_sequences_in_one_pass_are_each_alone() {
         let model = load(EXACT, accuracy, 2);
         let engine = model.engine().as_ref();
         let text = text_tokens(&model);
-        let sequences = [&text[..75], &text[400..530]];
-        let alone = sequences.map(|tokens| feed(engine, tokens, 256));
+        let sequences = [&text[..50], &text[400..490]];
+        let alone = sequences.map(|tokens| feed(engine, tokens, 128));
         let mut caches = sequences.map(|tokens| {
             let mut cache = engine.new_cache();
             engine.prepare(cache.as_mut(), tokens.len()).unwrap();
             cache
         });
         // A prefill, a pass in which one of them decodes, and decoding.
-        for [first, second] in [[0..60, 0..90], [60..61, 90..129], [61..62, 129..130]] {
+        for [first, second] in [[0..40, 0..70], [40..41, 70..89], [41..42, 89..90]] {
             let ranges = [first, second];
             let mut batch: Vec<SequenceInput<'_>> = caches
                 .iter_mut()
