@@ -86,7 +86,7 @@ struct Close<'a>(&'a Region);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.closed.swap(true, Ordering::SeqCst);
         self.0.wake();
     }
 }
@@ -103,6 +103,9 @@ struct Job {
 /// `claim` holds the number of the fork, its chunks and the next chunk. A chunk belongs to whoever raises the next
 /// chunk by one. The leader changes `job` only while no chunk is claimed and unfinished and none can be claimed, so that who has
 /// claimed a chunk may read `job` and call the closure; a worker that comes late finds nothing to claim.
+///
+/// Who goes to sleep announces it and looks once more; who has news publishes it and looks for sleepers. What is published this way
+/// is swapped in, not stored: qemu has been seen to let a load overtake a sequentially consistent store of 64-bit ARM.
 struct Region {
     claim: AtomicU64,
     job: UnsafeCell<Job>,
@@ -227,7 +230,7 @@ impl Region {
         unsafe { *self.job.get() = job };
         let number = (self.claim.load(Ordering::Relaxed) >> (2 * CHUNK_BITS)).wrapping_add(1);
         let claim = number << (2 * CHUNK_BITS) | (chunks as u64) << CHUNK_BITS;
-        self.claim.store(claim, Ordering::SeqCst);
+        self.claim.swap(claim, Ordering::SeqCst);
         self.wake();
         while self.run_chunk(0) {}
         let mut spins = 0;
@@ -236,7 +239,7 @@ impl Region {
             if spins < SPINS {
                 std::hint::spin_loop();
             } else {
-                self.leader_sleeps.store(true, Ordering::SeqCst);
+                self.leader_sleeps.swap(true, Ordering::SeqCst);
                 // A worker that missed the announcement has finished before this look.
                 if self.finished.load(Ordering::SeqCst) < chunks {
                     std::thread::park();

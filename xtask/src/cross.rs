@@ -14,7 +14,7 @@ use crate::dist::wheel::glibc_minor;
 use toolchain::Toolchain;
 
 /// 64-bit ARM Linux with the GNU C library: Raspberry Pi, Jetson, most boards.
-pub(crate) const ARM64: &str = "aarch64-unknown-linux-gnu";
+const ARM64: &str = "aarch64-unknown-linux-gnu";
 /// The command for 64-bit ARM Linux as one static program.
 pub(crate) const ARM64_STATIC: &str = "aarch64-unknown-linux-musl";
 /// 64-bit Windows.
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
 #[allow(clippy::print_stderr, reason = "a skipped check says so")]
-pub(crate) fn test(target: &str, processors: &[&str]) -> anyhow::Result<()> {
+fn test(target: &str, processors: &[&str]) -> anyhow::Result<()> {
     let tools = match target {
         ARM64 => &arm64::TOOLS[..],
         WINDOWS => &windows::TOOLS,
