@@ -105,7 +105,7 @@ struct Job {
 /// claimed a chunk may read `job` and call the closure; a worker that comes late finds nothing to claim.
 ///
 /// Who goes to sleep announces it and looks once more; who has news publishes it and looks for sleepers. What is published this way
-/// is swapped in, not stored: qemu has been seen to let a load overtake a sequentially consistent store of 64-bit ARM.
+/// is swapped in, not stored: with stores a thread has been seen to sleep on under qemu, which plays 64-bit ARM on x86-64.
 struct Region {
     claim: AtomicU64,
     job: UnsafeCell<Job>,
