@@ -26,7 +26,8 @@ impl Owned for slm_session {}
 pub struct slm_session_options {
     /// The size of this struct, as `slm_session_options_init` set it.
     pub struct_size: u32,
-    /// How many tokens of a prompt are computed at a time, which bounds the memory for activations. At least 1.
+    /// The most tokens of a prompt that are computed at a time, which bounds the memory for activations; the CPU engine
+    /// never takes more than 128. At least 1.
     pub prefill_chunk: u32,
     /// The most tokens that prompt and answer may have together; 0 for the model's context length, which also bounds
     /// larger values. Nothing is allocated for it in advance.

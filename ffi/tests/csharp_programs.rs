@@ -33,12 +33,15 @@ fn build() -> PathBuf {
     let documentation = format!("-doc:{}", folder.join("EdgeSlm.xml").display());
     compile(&folder.join("EdgeSlm.dll"), &["-target:library", "-unsafe", &documentation], &sources);
     let reference = format!("-r:{}", folder.join("EdgeSlm.dll").display());
-    for (name, source) in [
-        ("Tests.exe", csharp.join("tests/Tests.cs")),
-        ("Behaviour.exe", csharp.join("tests/Behaviour.cs")),
-        ("Triage.exe", example("csharp/Triage.cs")),
+    let tests = |names: &[&str]| -> Vec<PathBuf> {
+        names.iter().map(|name| csharp.join("tests").join(name).with_extension("cs")).collect()
+    };
+    for (name, sources) in [
+        ("Tests.exe", tests(&["Tests", "Lifetimes", "Cancelling", "Sources"])),
+        ("Behaviour.exe", tests(&["Behaviour"])),
+        ("Triage.exe", vec![example("csharp/Triage.cs")]),
     ] {
-        compile(&folder.join(name), &[&reference], &[source]);
+        compile(&folder.join(name), &[&reference], &sources);
     }
     folder
 }

@@ -20,8 +20,10 @@ pub struct SessionOptions {
     /// The most tokens that prompt and answer may have together; `None` for the model's context length, which also
     /// bounds larger values. Nothing is allocated for it in advance. At least 2.
     pub context: Option<usize>,
-    /// How many tokens of a prompt are computed at a time. Cancelling takes effect inside a chunk; progress is
-    /// reported, and memory for activations is bounded, by the chunk. At least 1. Default 512.
+    /// The most tokens of a prompt that are computed at a time; the engine's own bound holds too
+    /// ([`Engine::maximum_batch_tokens`](crate::engine::Engine::maximum_batch_tokens), at most 128 on the CPU). Cancelling takes
+    /// effect inside a chunk; progress is reported, and memory for activations is bounded, by the chunk. At least 1.
+    /// Default 512.
     pub prefill_chunk: usize,
     /// The system message with which [`chat`](super::Session::chat) begins; `None` for none.
     pub system: Option<String>,

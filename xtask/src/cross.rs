@@ -10,15 +10,15 @@ use anyhow::{Context, bail, ensure};
 
 use crate::command::{has, succeed};
 use crate::demo::workspace;
-use crate::dist::wheel::glibc_minor;
+use crate::dist::glibc_minor;
 use toolchain::Toolchain;
 
 /// 64-bit ARM Linux with the GNU C library: Raspberry Pi, Jetson, most boards.
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 /// The command for 64-bit ARM Linux as one static program.
-pub(crate) const ARM64_STATIC: &str = "aarch64-unknown-linux-musl";
+const ARM64_STATIC: &str = "aarch64-unknown-linux-musl";
 /// 64-bit Windows.
-pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
+const WINDOWS: &str = "x86_64-pc-windows-gnu";
 
 /// The oldest C library that ARM64 Linux builds run on, as N of version 2.N: JetPack 5 and Debian 11.
 const GLIBC_MINOR: u32 = 31;
@@ -40,8 +40,7 @@ pub(crate) struct Arguments {
 #[allow(clippy::print_stdout, reason = "the result of the chore")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.test {
-        let processors: Vec<_> = arguments.processors.iter().map(String::as_str).collect();
-        return test(&arguments.target, &processors);
+        return test(&arguments.target, &arguments.processors);
     }
     println!("{}", build(&arguments.target)?.display());
     Ok(())
@@ -49,10 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
 #[allow(clippy::print_stderr, reason = "a skipped check says so")]
-fn test(target: &str, processors: &[&str]) -> anyhow::Result<()> {
+fn test(target: &str, processors: &[String]) -> anyhow::Result<()> {
     let tools = match target {
-        ARM64 => &arm64::TOOLS[..],
-        WINDOWS => &windows::TOOLS,
+        ARM64 => arm64::TOOLS,
+        WINDOWS => windows::TOOLS,
         _ => bail!("there are no tests for {target}: its code is that of {ARM64}"),
     };
     for tool in tools {

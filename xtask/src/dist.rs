@@ -2,7 +2,7 @@
 
 mod build_files;
 mod sbom;
-pub(crate) mod wheel;
+mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

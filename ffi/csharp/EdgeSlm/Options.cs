@@ -143,7 +143,7 @@ namespace EdgeSlm
     /// <summary>Options of a session.</summary>
     public sealed class SessionOptions
     {
-        /// <summary>How many tokens of a prompt are computed at a time.</summary>
+        /// <summary>The most tokens of a prompt that are computed at a time; the CPU engine never takes more than 128.</summary>
         public uint PrefillChunk { get; set; } = 512;
 
         /// <summary>The most tokens of prompt and answer together; 0 for the model's context.</summary>

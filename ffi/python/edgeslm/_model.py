@@ -191,7 +191,7 @@ class Model(_Handle):
         """A conversation with an empty KV cache.
 
         Args:
-            prefill_chunk: how many tokens of a prompt are computed at a time.
+            prefill_chunk: the most tokens of a prompt that are computed at a time; the CPU engine never takes more than 128.
             context: the most tokens of prompt and answer together; 0 for the model's context.
             sampling: how tokens are chosen; greedily by default.
             system: the system message with which the conversation begins.

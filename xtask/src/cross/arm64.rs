@@ -31,11 +31,11 @@ pub(super) fn processor_names() -> [&'static str; 4] {
 
 const EMULATOR: &str = "qemu-aarch64";
 
-pub(super) const TOOLS: [&str; 1] = [EMULATOR];
+pub(super) const TOOLS: &[&str] = &[EMULATOR];
 
 /// Kernels against the reference, golden models against their logits, and C programs.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
-pub(super) fn test(toolchain: &Toolchain, processors: &[&str]) -> anyhow::Result<()> {
+pub(super) fn test(toolchain: &Toolchain, processors: &[String]) -> anyhow::Result<()> {
     let mut cargo = toolchain.cargo("test", &["--workspace", "--lib", "--test", "golden", "--no-run"])?;
     cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     let messages = built(&checked(&mut cargo)?.stdout)?;
@@ -57,7 +57,7 @@ pub(super) fn test(toolchain: &Toolchain, processors: &[&str]) -> anyhow::Result
     let units = test_program(&messages, "lib", "edgeslm")?;
     let golden = test_program(&messages, "test", "golden")?;
     for processor in &PROCESSORS {
-        if !processors.is_empty() && !processors.contains(&processor.name) {
+        if !processors.is_empty() && !processors.iter().any(|name| name == processor.name) {
             continue;
         }
         let run = |program: &Path| emulator.command(processor, program);

@@ -18,7 +18,7 @@ BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
 __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) { return SystemFunction036(bytes, (ULONG)count); }
 ";
 
-pub(super) const TOOLS: [&str; 2] = ["wine", MINGW];
+pub(super) const TOOLS: &[&str] = &["wine", MINGW];
 
 /// A folder as tills have them, for the programs and a model.
 const FOLDER: &str = "Kasse Größe 1";
