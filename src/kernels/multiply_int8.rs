@@ -12,8 +12,9 @@ const TILE_ROWS: usize = 4;
 const TOKEN_BLOCK_BYTES: usize = 384 << 10;
 /// Tokens that share the zero points of a tile.
 const CORRECTED_TOKENS: usize = 16;
-/// How far ahead weights are asked for when there is one token.
-const PREFETCH_BYTES: usize = 4096;
+/// How far ahead weights are asked for, into the second-level cache, when there is one token. Into the first-level cache
+/// too few requests are under way at a time to keep the memory busy.
+const PREFETCH_BYTES: usize = 8192;
 
 /// `$body` for two neighbouring rows, as a pair of arrays.
 macro_rules! unroll_pair {

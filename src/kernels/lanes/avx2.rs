@@ -321,7 +321,7 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
 
     #[inline(always)]
     fn prefetch(self, address: *const u8) {
-        simd!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
+        simd!(_mm_prefetch::<_MM_HINT_T1>(address.cast()));
     }
 
     #[inline(always)]

@@ -264,7 +264,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, address: *const u8) {
-        simd!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
+        simd!(_mm_prefetch::<_MM_HINT_T1>(address.cast()));
     }
 
     #[inline(always)]

@@ -96,7 +96,7 @@ pub(super) trait Lanes: Copy {
     /// The scales of `spread`, in `FORMAT`, can be read from `bytes` on.
     unsafe fn spread_scales<const FORMAT: u8>(self, spread: Self::Spread, bytes: *const u8) -> Self::Float;
 
-    /// Asks for the cache line at `address`, which may be any.
+    /// Asks for the cache line at `address`, which may be any, in the second-level cache.
     fn prefetch(self, address: *const u8);
 
     /// The sum in a fixed order: upper half on lower half, four times.

@@ -357,7 +357,7 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     fn prefetch(self, address: *const u8) {
         // SAFETY: PRFM is a hint and may name any address.
         unsafe {
-            asm!("prfm pldl1keep, [{0}]", in(reg) address, options(readonly, nostack, preserves_flags));
+            asm!("prfm pldl2keep, [{0}]", in(reg) address, options(readonly, nostack, preserves_flags));
         }
     }
 
