@@ -46,6 +46,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tests of the build for 64-bit ARM on its least and its most capable processor.
+pub(crate) fn test_arm64() -> anyhow::Result<()> {
+    test(ARM64, &["cortex-a53", "max"].map(str::to_owned))
+}
+
+/// The tests of the build for 64-bit Windows.
+pub(crate) fn test_windows() -> anyhow::Result<()> {
+    test(WINDOWS, &[])
+}
+
 /// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
 #[allow(clippy::print_stderr, reason = "a skipped check says so")]
 fn test(target: &str, processors: &[String]) -> anyhow::Result<()> {

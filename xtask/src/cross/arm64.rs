@@ -30,6 +30,8 @@ pub(super) fn processor_names() -> [&'static str; 4] {
 }
 
 const EMULATOR: &str = "qemu-aarch64";
+/// A program that takes longer hangs.
+const SECONDS: &str = "900";
 
 pub(super) const TOOLS: &[&str] = &[EMULATOR];
 
@@ -83,8 +85,10 @@ struct Emulator {
 impl Emulator {
     /// Runs a program through the loader of its architecture, so that nothing has to be installed for it.
     fn command(&self, processor: &Processor, program: &Path) -> Command {
-        let mut command = Command::new(EMULATOR);
-        command.args(["-cpu", processor.name]).arg(self.runtime.join("ld-linux-aarch64.so.1"));
+        let mut command = Command::new("timeout");
+        command
+            .args([SECONDS, EMULATOR, "-cpu", processor.name])
+            .arg(self.runtime.join("ld-linux-aarch64.so.1"));
         let libraries = format!("{}:{}", self.runtime.display(), self.scratch.display());
         // With that variable, programs that start threads have been seen to hang.
         command.args(["--library-path", &libraries]).arg(program).env_remove("QEMU_LD_PREFIX");

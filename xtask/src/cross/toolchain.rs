@@ -170,11 +170,16 @@ fn unpack(root: &Path, packages: &[&str], folder: &Path) -> anyhow::Result<()> {
         if foreign {
             know_arm64_packages()?;
         }
-        succeed(
-            Command::new("apt-get")
-                .args(["download", "-qq", "-o", "APT::Sandbox::User=root", package])
-                .current_dir(&downloads),
-        )?;
+        let download = || {
+            let mut command = Command::new("apt-get");
+            command.args(["download", "-qq", "-o", "APT::Sandbox::User=root", package]);
+            succeed(command.current_dir(&downloads))
+        };
+        if download().is_err() {
+            // The lists of packages may be old, or not there yet.
+            succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+            download()?;
+        }
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(&downloads)? {
             succeed(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;
