@@ -4,6 +4,7 @@
 
 mod calibration;
 mod classify;
+mod task;
 mod trie;
 
 #[cfg(test)]
@@ -11,3 +12,4 @@ mod tests;
 
 pub use calibration::{Calibration, CalibrationOptions};
 pub use classify::{Classification, ClassifyOptions, LabelScore};
+pub use task::{Answer, Example, Split, Task, TaskKind, TextMatch, read_examples, values_agree};

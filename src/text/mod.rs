@@ -28,6 +28,25 @@ use self::shield::{Shield, free_mark};
 use crate::model::TextFile;
 use crate::{Error, ErrorKind, Result};
 
+/// A part of a raw prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextPart<'a> {
+    /// Written by the program: special tokens that it spells out are recognised.
+    Own(&'a str),
+    /// Written by a stranger: special tokens that it spells out are plain text.
+    Foreign(&'a str),
+}
+
+impl<'a> TextPart<'a> {
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        match self {
+            Self::Own(text) | Self::Foreign(text) => text,
+        }
+    }
+}
+
 /// The files and settings of a model directory that concern text.
 #[derive(Debug, Clone)]
 pub struct TextFiles<'a> {
@@ -231,12 +250,31 @@ impl Text {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn raw_tokens(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = self.tokenizer.encode(text, SpecialTokens::Add)?;
+        Ok(self.with_one_prefix(self.tokenizer.encode(text, SpecialTokens::Add)?))
+    }
+
+    /// The tokens of a raw prompt in which only the parts of the program can spell out special tokens; what strangers
+    /// wrote stays text. Otherwise as [`raw_tokens`](Self::raw_tokens) of all parts together.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn raw_tokens_of_parts(&self, parts: &[TextPart<'_>]) -> Result<Vec<u32>> {
+        let mark = free_mark(parts.iter().map(|part| part.text()))?;
+        let marked = parts.iter().map(|part| match part {
+            TextPart::Own(text) => (*text).to_owned(),
+            TextPart::Foreign(text) => self.tokenizer.shield().apply(text, mark),
+        });
+        let ids = self.tokenizer.encode_marked(&marked.collect::<String>(), SpecialTokens::Add, Some(mark))?;
+        Ok(self.with_one_prefix(ids))
+    }
+
+    /// The tokens without the beginning of the text where it stands twice.
+    fn with_one_prefix(&self, mut ids: Vec<u32>) -> Vec<u32> {
         let doubled = [self.prefix.as_slice(), self.prefix.as_slice()].concat();
         if !doubled.is_empty() && ids.starts_with(&doubled) {
             ids.drain(..self.prefix.len());
         }
-        Ok(ids)
+        ids
     }
 
     fn require_template(&self) -> Result<&ChatTemplate> {
