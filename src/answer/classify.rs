@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::trie::{Node, Pass, Trie};
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +12,8 @@ use crate::session::sequence::only_row;
 use crate::session::{CancelToken, Prompt, Session, Statistics};
 
 /// How a label's tokens are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LabelScore {
     /// The probability that the model continues with the label, each token's under the softmax over the whole

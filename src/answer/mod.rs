@@ -3,13 +3,22 @@
 #![forbid(unsafe_code)]
 
 mod calibration;
+mod classifier;
 mod classify;
+#[cfg(feature = "cloud")]
+pub mod cloud;
+pub mod measures;
+pub mod route;
 mod task;
 mod trie;
 
 #[cfg(test)]
 mod tests;
 
-pub use calibration::{Calibration, CalibrationOptions};
+pub use calibration::{
+    Abstention, Calibration, CalibrationChoice, CalibrationIdentity, CalibrationMethod, CalibrationOptions,
+    CalibrationSummary, Decision, LabelCalibration,
+};
+pub use classifier::{CalibrateOptions, Classifier};
 pub use classify::{Classification, ClassifyOptions, LabelScore};
 pub use task::{Answer, Example, Split, Task, TaskKind, TextMatch, read_examples, values_agree};

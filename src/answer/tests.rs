@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Classification, ClassifyOptions, LabelScore};
+use super::{CalibrateOptions, Classification, Classifier, ClassifyOptions, Example, LabelScore, Task};
 use crate::ErrorKind;
 use crate::session::fake::{FakeEngine, shared};
 use crate::session::fake_text::{END, SPACE_YES, TOKENS, text, text_without_template};
@@ -292,4 +292,88 @@ fn it_can_be_cancelled_and_has_a_deadline() {
     let error = session.classify_with("abc".repeat(400), &["x"], &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(session.len() < 400 && session.len().is_multiple_of(8));
+}
+
+const DOORS: &str = r#"{
+    "version": 1, "name": "doors", "kind": "classify", "labels": ["yes", "no"], "words": ["maybe"],
+    "prompt": {"input": "{report}?"}, "content_free": [{"report": ""}]
+}"#;
+
+fn classifier() -> Classifier {
+    let (_, session) = session(FakeEngine::default());
+    Classifier::of_session(session, text(), "fake".to_owned(), Task::parse(DOORS).unwrap()).unwrap()
+}
+
+fn report(text: &str) -> serde_json::Map<String, serde_json::Value> {
+    serde_json::Map::from_iter([("report".to_owned(), text.into())])
+}
+
+/// Examples whose label is what the engine prefers, but for each fifth.
+fn examples(classifier: &mut Classifier) -> Vec<Example> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.jsonl");
+    let mut lines = String::new();
+    for index in 0..40 {
+        let text = format!("case {}", index * 7919);
+        let said = classifier.decide(&report(&text)).unwrap().index;
+        let label = classifier.task().labels()[if index % 5 == 0 { 1 - said } else { said }].clone();
+        lines += &format!("{}\n", serde_json::json!({"report": text, "label": label}));
+    }
+    std::fs::write(&path, lines).unwrap();
+    super::read_examples(&path, classifier.task()).unwrap()
+}
+
+#[test]
+fn a_classifier_without_calibration_takes_the_labels_as_they_are() {
+    let mut classifier = classifier();
+    let decision = classifier.decide(&report("a")).unwrap();
+    let scores = classifier.scores(&report("a"), &ClassifyOptions::default()).unwrap();
+    assert_eq!((scores.log_probabilities.len(), decision.probabilities.len()), (3, 2));
+    let odds = (scores.log_probabilities[0] - scores.log_probabilities[1]).exp();
+    let found = f64::from(decision.probabilities[0] / decision.probabilities[1]);
+    assert!((found / odds - 1.0).abs() < 1e-4, "{found} is not {odds}");
+    assert_eq!(decision.label, classifier.task().labels()[decision.index]);
+    assert!(!decision.abstain);
+    let habit = classifier.content_free_scores(&ClassifyOptions::default()).unwrap().unwrap();
+    let empty = classifier.scores(&report(""), &ClassifyOptions::default()).unwrap().log_probabilities;
+    assert!(habit.iter().zip(&empty).all(|(a, b)| (a - b).abs() < 1e-9), "{habit:?} is not {empty:?}");
+    assert!(classifier.decide(&report("a").into_iter().take(0).collect()).is_err());
+}
+
+#[test]
+fn a_classifier_decides_by_its_calibration() {
+    let mut classifier = classifier();
+    let examples = examples(&mut classifier);
+    let mut done = Vec::new();
+    let options = CalibrateOptions { risk: Some(0.5), ..CalibrateOptions::default() };
+    let calibration = classifier.calibrate(&examples, &options, |count| done.push(count)).unwrap();
+    assert_eq!(done, (1..=40).collect::<Vec<_>>());
+    assert_eq!(calibration.identity().prompt, classifier.task().digest());
+    let threshold = calibration.abstention().unwrap().threshold;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("doors.json");
+    calibration.save(&path).unwrap();
+    classifier.load_calibration(&path).unwrap();
+    for example in &examples {
+        let scores = classifier.scores(&example.fields, &ClassifyOptions::default()).unwrap();
+        let expected = calibration.calibration().probabilities(&scores.log_probabilities).unwrap();
+        let decision = classifier.decide(&example.fields).unwrap();
+        assert_eq!(decision.probabilities, expected);
+        assert_eq!(decision.abstain, decision.probability() < threshold);
+    }
+
+    let few = &examples[..1];
+    let error = classifier.calibrate(few, &options, |_| {}).unwrap_err();
+    assert!(error.message().contains("examples"), "{error}");
+    let other = Task::parse(&DOORS.replace("}?", "}!")).unwrap();
+    let (_, fresh) = session(FakeEngine::default());
+    let mut other = Classifier::of_session(fresh, text(), "fake".to_owned(), other).unwrap();
+    let error = other.load_calibration(&path).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::InvalidArgument, Some(path.as_path())));
+    assert!(error.message().contains("another prompt"), "{error}");
+    let (_, fresh) = session(FakeEngine::default());
+    let mut other =
+        Classifier::of_session(fresh, text(), "other".to_owned(), Task::parse(DOORS).unwrap()).unwrap();
+    assert!(other.load_calibration(&path).unwrap_err().message().contains("another model"));
 }

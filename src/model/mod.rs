@@ -4,6 +4,7 @@ mod compare;
 mod config;
 mod directory;
 mod files;
+mod fingerprint;
 mod graph_files;
 mod json;
 mod layout;
@@ -22,6 +23,7 @@ pub use config::{
 pub use directory::{DirectoryOverrides, ModelDirectory, TextFiles};
 pub(crate) use directory::{MAXIMUM_TEXT_BYTES, MAXIMUM_TOKENIZER_BYTES};
 pub use files::{Load, MappedFile, WeightBytes};
+pub(crate) use fingerprint::hexadecimal;
 pub use graph_files::{FileOptions, GraphFiles};
 pub(crate) use json::read_limited;
 pub use layout::Layout;

@@ -264,7 +264,8 @@ impl Text {
             TextPart::Own(text) => (*text).to_owned(),
             TextPart::Foreign(text) => self.tokenizer.shield().apply(text, mark),
         });
-        let ids = self.tokenizer.encode_marked(&marked.collect::<String>(), SpecialTokens::Add, Some(mark))?;
+        let ids =
+            self.tokenizer.encode_marked(&marked.collect::<String>(), SpecialTokens::Add, Some(mark))?;
         Ok(self.with_one_prefix(ids))
     }
 

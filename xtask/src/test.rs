@@ -13,6 +13,22 @@ const STEPS: &[(&str, &[&str])] = &[
     ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("the library alone builds", &["check", "--quiet", "--package", "edgeslm", "--no-default-features"]),
     ("tests", &["test", "--workspace"]),
+    (
+        "lints with network code",
+        &[
+            "clippy",
+            "--quiet",
+            "--package",
+            "edgeslm",
+            "--all-targets",
+            "--features",
+            "cloud",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    ("tests with network code", &["test", "--package", "edgeslm", "--features", "cloud", "--test", "cloud"]),
     ("documentation", &["doc", "--quiet", "--workspace", "--no-deps"]),
 ];
 

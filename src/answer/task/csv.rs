@@ -47,7 +47,9 @@ impl Reader<'_> {
                 }
                 None if self.rest.is_empty() => {}
                 None => {
-                    return Err("there is text between a closing quotation mark and the next comma".to_owned());
+                    return Err(
+                        "there is text between a closing quotation mark and the next comma".to_owned()
+                    );
                 }
             }
             return Ok(values);

@@ -6,6 +6,7 @@
 
 mod csv;
 mod example;
+mod file;
 mod template;
 
 #[cfg(test)]
@@ -19,18 +20,19 @@ use sha2::{Digest, Sha256};
 
 pub use self::example::{Answer, Example, Split, read_examples, values_agree};
 
+use self::file::{
+    GenerateFile, LabelEntry, PromptFile, TaskFile, answer_of_shot, around_answer, check_distinct,
+    check_kind, label_index,
+};
 use self::template::{Filled, Template};
 use super::classify::invalid;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::read_limited;
+use crate::model::{hexadecimal, read_limited};
 use crate::session::Prompt;
 use crate::text::{Message, Text, TextPart};
 
 /// The longest task file that is read, in bytes.
 const MAXIMUM_TASK_BYTES: u64 = 4 << 20;
-
-/// The most labels and words of a task.
-const MAXIMUM_LABELS: usize = 10_000;
 
 /// What kind of answer a task wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -85,66 +87,6 @@ impl TextMatch {
             Self::Exact => answer == expected,
             Self::Prefix => answer.starts_with(expected),
         }
-    }
-}
-
-/// A label as a task file gives it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum LabelEntry {
-    /// Named as the model writes it.
-    Name(String),
-    /// Named otherwise than the model writes it.
-    Named { name: String, text: String },
-}
-
-/// The file, before its parts are checked against each other.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TaskFile {
-    version: u64,
-    name: String,
-    kind: TaskKind,
-    #[serde(default)]
-    about: String,
-    #[serde(default)]
-    labels: Vec<LabelEntry>,
-    #[serde(default)]
-    words: Vec<String>,
-    schema: Option<Value>,
-    prompt: PromptFile,
-    #[serde(default)]
-    content_free: Vec<Map<String, Value>>,
-    #[serde(default)]
-    generate: GenerateFile,
-    #[serde(default, rename = "match")]
-    text_match: TextMatch,
-    question: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PromptFile {
-    #[serde(default)]
-    chat: bool,
-    #[serde(default)]
-    start: String,
-    input: String,
-    answer: Option<String>,
-    #[serde(default)]
-    examples: Vec<Map<String, Value>>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct GenerateFile {
-    max_tokens: usize,
-    stop: Vec<String>,
-}
-
-impl Default for GenerateFile {
-    fn default() -> Self {
-        Self { max_tokens: 128, stop: Vec::new() }
     }
 }
 
@@ -229,7 +171,8 @@ impl Task {
         check_kind(&file.kind, &file.labels, &file.words, file.schema.as_ref())?;
         let (labels, texts): (Vec<String>, Vec<String>) =
             file.labels.iter().map(LabelEntry::name_and_text).unzip();
-        let words = texts.iter().chain(&file.words).map(|word| format!("{}{word}", around.0)).collect();
+        let words: Vec<String> =
+            texts.iter().chain(&file.words).map(|word| format!("{}{word}", around.0)).collect();
         check_distinct(&labels).map_err(node("labels"))?;
         check_distinct(&words).map_err(node("words"))?;
         let mut shots = Vec::with_capacity(examples.len());
@@ -462,103 +405,6 @@ impl Task {
             [self.around.0, self.around.1],
             shots,
         ]);
-        Ok(Sha256::digest(parts.to_string()).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-impl LabelEntry {
-    fn name_and_text(&self) -> (String, String) {
-        match self {
-            Self::Name(name) => (name.clone(), name.clone()),
-            Self::Named { name, text } => (name.clone(), text.clone()),
-        }
-    }
-}
-
-fn label_index(labels: &[String], name: &str) -> Result<usize> {
-    labels.iter().position(|label| label == name).ok_or_else(|| {
-        invalid(format!("{name:?} is no label"))
-            .with_hint(format!("the task's labels are {}", labels.join(", ")))
-    })
-}
-
-/// What a template with the one place `{answer}` has before and after it.
-fn around_answer(template: &str) -> Result<(String, String)> {
-    let problem = || invalid("an answer's template has the one place {answer}");
-    let template = Template::parse(template)?;
-    let fields = Map::from_iter([("answer".to_owned(), Value::Null)]);
-    let (mut before, mut after) = (String::new(), None::<String>);
-    for part in template.fill(&fields).map_err(|_| problem())? {
-        match (part, &mut after) {
-            (Filled::Own(text), None) => before += text,
-            (Filled::Own(text), Some(after)) => *after += text,
-            (Filled::Field(_), after @ None) => *after = Some(String::new()),
-            (Filled::Field(_), Some(_)) => return Err(problem()),
-        }
-    }
-    Ok((before, after.ok_or_else(problem)?))
-}
-
-fn check_kind(
-    kind: &TaskKind,
-    labels: &[LabelEntry],
-    words: &[String],
-    schema: Option<&Value>,
-) -> Result<()> {
-    if *kind == TaskKind::Classify {
-        if labels.len() < 2 {
-            return Err(invalid(format!("there is nothing to tell apart in {} labels", labels.len()))
-                .with_node("labels"));
-        }
-        if labels.len().saturating_add(words.len()) > MAXIMUM_LABELS {
-            return Err(invalid(format!("there are more than {MAXIMUM_LABELS} labels and words")));
-        }
-    } else if !labels.is_empty() || !words.is_empty() {
-        return Err(invalid(format!("a task of kind {} has no labels and words", kind.name())));
-    }
-    match (kind, schema) {
-        (TaskKind::Extract, None) => Err(invalid("a task of kind extract has a schema")),
-        (TaskKind::Extract, Some(schema)) => {
-            let properties = schema.get("properties").and_then(Value::as_object);
-            match properties {
-                Some(properties) if !properties.is_empty() => Ok(()),
-                _ => Err(invalid("the schema has no properties").with_node("schema")),
-            }
-        }
-        (_, None) => Ok(()),
-        (_, Some(_)) => Err(invalid(format!("a task of kind {} has no schema", kind.name()))),
-    }
-}
-
-fn check_distinct(names: &Vec<String>) -> Result<()> {
-    let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
-    sorted.sort_unstable();
-    if sorted.first() == Some(&"") {
-        return Err(invalid("a label or word is empty"));
-    }
-    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(invalid(format!("{:?} is given twice", pair[0]))),
-        None => Ok(()),
-    }
-}
-
-/// Takes the answer out of an example of the prompt, as the prompt shows it.
-fn answer_of_shot(
-    fields: &mut Map<String, Value>,
-    kind: TaskKind,
-    labels: &[String],
-    texts: &[String],
-) -> Result<String> {
-    let key = if kind == TaskKind::Classify { "label" } else { "expected" };
-    let value = fields.remove(key).ok_or_else(|| invalid(format!("the example has no {key:?}")))?;
-    match (kind, value) {
-        (TaskKind::Classify, Value::String(name)) => {
-            let index = label_index(labels, &name)?;
-            Ok(texts.get(index).cloned().unwrap_or_default())
-        }
-        (TaskKind::Extract, value @ Value::Object(_)) => Ok(value.to_string()),
-        (TaskKind::Text, Value::String(text)) => Ok(text),
-        (TaskKind::Extract, _) => Err(invalid("\"expected\" is no object")),
-        _ => Err(invalid(format!("{key:?} is no text"))),
+        Ok(hexadecimal(&Sha256::digest(parts.to_string())))
     }
 }

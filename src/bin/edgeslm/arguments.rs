@@ -7,7 +7,7 @@ use edgeslm::kernels::KernelTable;
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions};
 
-use crate::commands::{bench, chat, check, import, info, perplexity, run};
+use crate::commands::{bench, calibrate, chat, check, eval, import, info, perplexity, run};
 use crate::units;
 
 /// Runs quantised small language models on this device, without a network.
@@ -23,7 +23,7 @@ Examples:
   edgeslm run smollm2 'Why is the sky blue?'       Ask once
   edgeslm info smollm2                             See what it is and what memory it takes
 
-Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.")]
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 failed gate of `eval`, 130 interrupted.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Check(check::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
+    Calibrate(calibrate::Arguments),
+    Eval(eval::Arguments),
     #[cfg(feature = "import")]
     Import(import::Arguments),
 }

@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Success,
     /// The work was done and the result is bad news, which was printed.
     Failed,
+    /// The work was done and the result is not as good as was asked for, which was printed.
+    GateFailed,
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -50,6 +52,7 @@ pub(crate) fn exit_code(result: Result<Exit, Failure>) -> ExitCode {
     let code = match &result {
         Ok(Exit::Success) => 0,
         Ok(Exit::Failed) => 1,
+        Ok(Exit::GateFailed) => 3,
         Ok(Exit::Interrupted) => crate::interrupt::EXIT_STATUS,
         Err(Failure::Library(error)) if error.kind() == ErrorKind::InvalidArgument => 2,
         Err(Failure::Usage(..)) => 2,

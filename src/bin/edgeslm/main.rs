@@ -9,7 +9,9 @@ mod failure;
 mod input;
 mod interrupt;
 mod output;
+mod process_memory;
 mod progress;
+mod task_files;
 mod units;
 
 use std::process::ExitCode;

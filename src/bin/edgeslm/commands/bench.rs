@@ -13,11 +13,12 @@ use edgeslm::session::{GenerateOptions, Prompt, SessionOptions};
 use edgeslm::{Error, ErrorKind, Model};
 use serde_json::{Value, json};
 
-use self::memory::{ProcessMemory, Weights};
+use self::memory::Weights;
 use self::spread::Spread;
 use crate::arguments::ModelArguments;
 use crate::failure::{Exit, Failure};
 use crate::output::{Table, write_facts, write_json};
+use crate::process_memory::ProcessMemory;
 use crate::{progress, units};
 
 /// Measure load time, prefill and decode rates, memory and memory bandwidth

@@ -1,8 +1,10 @@
 //! One file a command: its arguments and its work.
 
 pub(crate) mod bench;
+pub(crate) mod calibrate;
 pub(crate) mod chat;
 pub(crate) mod check;
+pub(crate) mod eval;
 #[cfg(feature = "import")]
 pub(crate) mod import;
 pub(crate) mod info;
@@ -22,6 +24,8 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(arguments, out),
         Command::Perplexity(arguments) => perplexity::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),
+        Command::Calibrate(arguments) => calibrate::run(arguments, out),
+        Command::Eval(arguments) => eval::run(arguments, out),
         #[cfg(feature = "import")]
         Command::Import(arguments) => import::run(arguments, out),
     }

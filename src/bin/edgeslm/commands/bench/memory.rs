@@ -1,4 +1,4 @@
-//! Memory of the process, and how fast it can read a model's weights.
+//! How fast the process can read a model's weights.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -6,30 +6,6 @@ use std::time::Instant;
 
 use edgeslm::graph::{Matrix, Program};
 use edgeslm::model::WeightBytes;
-
-/// What the system says of this process, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProcessMemory {
-    /// The most that was resident at a time, pages of mapped files included.
-    pub(super) peak_resident: u64,
-    /// What belongs to no file.
-    pub(super) anonymous: u64,
-}
-
-impl ProcessMemory {
-    /// At present, where the system has `/proc`.
-    pub(super) fn now() -> Option<Self> {
-        Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
-    }
-
-    fn parse(status: &str) -> Option<Self> {
-        let bytes = |name: &str| -> Option<u64> {
-            let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
-        };
-        Some(Self { peak_resident: bytes("VmHWM")?, anonymous: bytes("RssAnon")? })
-    }
-}
 
 /// The weights that a decoded token reads.
 pub(super) struct Weights {
@@ -85,17 +61,6 @@ fn sum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_systems_figures() {
-        let status = "Name:\tedgeslm\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\nRssAnon:\t       3 kB\n";
-        assert_eq!(
-            ProcessMemory::parse(status),
-            Some(ProcessMemory { peak_resident: 2_097_152, anonymous: 3072 })
-        );
-        assert_eq!(ProcessMemory::parse("VmHWM:\t 1 kB\n"), None);
-        assert_eq!(ProcessMemory::parse("VmHWM:\t 1\nRssAnon: 2 kB"), None);
-    }
 
     #[test]
     fn the_parts_are_the_whole() {
