@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::kernels;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -192,6 +194,25 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+}
+
+impl From<kernels::Error> for Error {
+    fn from(error: kernels::Error) -> Self {
+        let kind = match error.kind() {
+            kernels::ErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
+            kernels::ErrorKind::InvalidMatrix => ErrorKind::InvalidModel,
+            kernels::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            kernels::ErrorKind::Threads => ErrorKind::Io,
+            _ => ErrorKind::Internal,
+        };
+        let converted = Self::new(kind, error.message());
+        let hint = error.hint().map(str::to_owned);
+        let converted = converted.with_source(error);
+        match hint {
+            Some(hint) => converted.with_hint(hint),
+            None => converted,
+        }
     }
 }
 

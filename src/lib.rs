@@ -6,7 +6,6 @@ mod error;
 pub mod graph;
 #[cfg(feature = "import")]
 pub mod import;
-pub mod kernels;
 pub mod model;
 pub mod onnx;
 pub mod ops;
@@ -14,6 +13,7 @@ pub mod sampling;
 pub mod session;
 pub mod text;
 
+pub use edgeslm_kernels as kernels;
 pub use engine::Accuracy;
 pub use error::{Error, ErrorKind, Result};
 pub use model::{LoadOptions, MemoryEstimate, Model, ModelInfo};

@@ -129,7 +129,7 @@ impl BlockWeights {
     /// # Errors
     /// [`ErrorKind::InvalidModel`] when a length does not fit the shape.
     pub fn view<'a>(&'a self, bias: Option<&'a [f32]>) -> Result<BlockMatrix<'a>> {
-        BlockMatrix::new(self.shape, self.codes.as_bytes(), self.scales.view(), self.zero_points(), bias)
+        Ok(BlockMatrix::new(self.shape, self.codes.as_bytes(), self.scales.view(), self.zero_points(), bias)?)
     }
 
     /// A view for the kernels, of a transposed matrix.
@@ -137,7 +137,13 @@ impl BlockWeights {
     /// # Errors
     /// [`ErrorKind::InvalidModel`] when a length does not fit the shape.
     pub fn view_kn<'a>(&'a self, bias: Option<&'a [f32]>) -> Result<BlockMatrixKn<'a>> {
-        BlockMatrixKn::new(self.shape, self.codes.as_bytes(), self.scales.view(), self.zero_points(), bias)
+        Ok(BlockMatrixKn::new(
+            self.shape,
+            self.codes.as_bytes(),
+            self.scales.view(),
+            self.zero_points(),
+            bias,
+        )?)
     }
 }
 
@@ -161,7 +167,7 @@ impl DenseWeights {
     /// [`ErrorKind::InvalidModel`] when the length does not fit the shape.
     pub fn view<'a>(&'a self, bias: Option<&'a [f32]>) -> Result<DenseMatrix<'a>> {
         let layout = if self.transposed { DenseLayout::Kn } else { DenseLayout::Nk };
-        DenseMatrix::new(layout, self.rows, self.columns, self.elements.view(), bias)
+        Ok(DenseMatrix::new(layout, self.rows, self.columns, self.elements.view(), bias)?)
     }
 }
 

@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::matrix::BlockMatrix;
 
 /// Activations are handed out to threads, and padded, in units of this many columns.
-pub const COLUMN_UNIT: usize = 128;
+pub const COLUMN_UNIT: usize = 256;
 
 /// In which order the codes lie; which one a matrix needs depends on the width of its codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ActivationLayout {
-    /// For 4-bit weights: per 128 k, the codes of the 64 even k, then those of the 64 odd k.
+    /// For 4-bit weights: per 256 k, four parts as [`SplitChunk`] says.
     #[default]
     Split,
     /// For 8-bit weights: in order of k.
@@ -25,12 +25,12 @@ impl ActivationLayout {
     }
 }
 
-/// 128 k of one token: lane l of 16 stands for k 8l to 8l + 7.
+/// 256 k of one token: lane l of 16 stands for k 16l to 16l + 15, a block of activations.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct SplitChunk {
-    pub(super) even: [i8; 64],
-    pub(super) odd: [i8; 64],
+    /// Each part has 4 codes a lane: of the lane's first 8 k the even ones, then the odd ones; the same of its last 8 k.
+    pub(super) parts: [[i8; 64]; 4],
     /// The scale of each lane's block.
     pub(super) scales: [f32; 16],
     /// Minus 8 times the sum of each lane's codes.
@@ -48,12 +48,13 @@ pub(super) struct NaturalChunk {
     pub(super) offsets: [i32; 16],
 }
 
-const EMPTY_SPLIT: SplitChunk =
-    SplitChunk { even: [0; 64], odd: [0; 64], scales: [0.0; 16], offsets: [0; 16] };
+const EMPTY_SPLIT: SplitChunk = SplitChunk { parts: [[0; 64]; 4], scales: [0.0; 16], offsets: [0; 16] };
 const EMPTY_NATURAL: NaturalChunk = NaturalChunk { codes: [0; 64], scales: [0.0; 16], offsets: [0; 16] };
 
-/// How many sums a unit of 128 k has at each level: over 16, 32, 64 and 128 k.
-const SUMS_OF_UNIT: [usize; 4] = [8, 4, 2, 1];
+/// Chunks of 64 k in a unit.
+const NATURAL_CHUNKS: usize = COLUMN_UNIT / 64;
+/// How many sums a unit has at each level: over 16, 32, 64 and 128 k.
+const SUMS_OF_UNIT: [usize; 4] = [16, 8, 4, 2];
 
 /// Quantised activations `[tokens][columns]`, a buffer to be used again and again.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +84,7 @@ impl BlockActivations {
         let total = tokens * units;
         match layout {
             ActivationLayout::Split => grow(&mut self.split, total, EMPTY_SPLIT),
-            ActivationLayout::Natural => grow(&mut self.natural, 2 * total, EMPTY_NATURAL),
+            ActivationLayout::Natural => grow(&mut self.natural, NATURAL_CHUNKS * total, EMPTY_NATURAL),
         }
         for (sums, per_unit) in self.sums.iter_mut().zip(SUMS_OF_UNIT) {
             grow(sums, total * per_unit, 0.0);
@@ -113,7 +114,7 @@ impl BlockActivations {
     pub fn token_bytes(columns: usize, layout: ActivationLayout) -> usize {
         let codes = match layout {
             ActivationLayout::Split => size_of::<SplitChunk>(),
-            ActivationLayout::Natural => 2 * size_of::<NaturalChunk>(),
+            ActivationLayout::Natural => NATURAL_CHUNKS * size_of::<NaturalChunk>(),
         };
         columns.div_ceil(COLUMN_UNIT) * (codes + SUMS_OF_UNIT.iter().sum::<usize>() * size_of::<f32>())
     }
@@ -188,7 +189,8 @@ impl BlockActivations {
     }
 
     pub(super) fn natural_chunks(&self, token: usize) -> &[NaturalChunk] {
-        &self.natural[token * 2 * self.units..][..2 * self.units]
+        let units = NATURAL_CHUNKS * self.units;
+        &self.natural[token * units..][..units]
     }
 
     /// Sums of scale times code over `16 << level` k.
@@ -243,7 +245,8 @@ impl ActivationsMut<'_> {
     fn split_units(self, units: usize) -> (Self, Self) {
         let chunks = |layout, per_unit| if self.layout == layout { units * per_unit } else { 0 };
         let (split, split_rest) = self.split.split_at_mut(chunks(ActivationLayout::Split, 1));
-        let (natural, natural_rest) = self.natural.split_at_mut(chunks(ActivationLayout::Natural, 2));
+        let (natural, natural_rest) =
+            self.natural.split_at_mut(chunks(ActivationLayout::Natural, NATURAL_CHUNKS));
         let mut level = 0;
         let pairs = self.sums.map(|sums| {
             let pair = sums.split_at_mut(units * SUMS_OF_UNIT[level]);

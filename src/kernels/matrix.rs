@@ -129,8 +129,8 @@ impl BlockShape {
 
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a width or block size that the kernels do not read,
-    /// [`ErrorKind::InvalidModel`] for a matrix without rows or columns.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// [`ErrorKind::InvalidMatrix`] for a matrix without rows or columns.
+    pub fn check(&self) -> Result<()> {
         if self.bits != 4 && self.bits != 8 {
             return Err(Error::new(ErrorKind::Unsupported, format!("weights of {} bits", self.bits))
                 .with_hint("the kernels read 4 and 8 bits"));
@@ -142,7 +142,7 @@ impl BlockShape {
         }
         if self.rows == 0 || self.columns == 0 {
             return Err(Error::new(
-                ErrorKind::InvalidModel,
+                ErrorKind::InvalidMatrix,
                 format!("a weight matrix of {} x {}", self.rows, self.columns),
             ));
         }
@@ -170,7 +170,7 @@ impl<'a> BlockMatrix<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a width or block size that the kernels do not read,
-    /// [`ErrorKind::InvalidModel`] for a length that does not fit the shape.
+    /// [`ErrorKind::InvalidMatrix`] for a length that does not fit the shape.
     pub fn new(
         shape: BlockShape,
         codes: &'a [u8],
@@ -334,7 +334,7 @@ impl<'a> DenseMatrix<'a> {
     /// A view of `values` for `rows` output and `columns` input features, with `bias` `[N]`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidModel`] for a length that does not fit the shape.
+    /// [`ErrorKind::InvalidMatrix`] for a length that does not fit the shape.
     pub fn new(
         layout: DenseLayout,
         rows: usize,
@@ -344,7 +344,7 @@ impl<'a> DenseMatrix<'a> {
     ) -> Result<Self> {
         if rows == 0 || columns == 0 {
             return Err(Error::new(
-                ErrorKind::InvalidModel,
+                ErrorKind::InvalidMatrix,
                 format!("a weight matrix of {rows} x {columns}"),
             ));
         }
@@ -450,7 +450,7 @@ impl<'a> Rows<'a> {
 }
 
 fn mul(a: usize, b: usize) -> Result<usize> {
-    a.checked_mul(b).ok_or_else(|| Error::new(ErrorKind::InvalidModel, format!("a size of {a} x {b}")))
+    a.checked_mul(b).ok_or_else(|| Error::new(ErrorKind::InvalidMatrix, format!("a size of {a} x {b}")))
 }
 
 fn check_length(what: &str, actual: usize, expected: usize) -> Result<()> {
@@ -458,7 +458,7 @@ fn check_length(what: &str, actual: usize, expected: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        ErrorKind::InvalidModel,
+        ErrorKind::InvalidMatrix,
         format!("{what} have length {actual} where {expected} fits the shape"),
     ))
 }

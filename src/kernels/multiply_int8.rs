@@ -7,7 +7,7 @@ use super::matrix::{BlockMatrix, Floats, Rows};
 use super::zero_points::{centred_zero_points, is_middle, load_floats};
 
 /// Output features that share a pass over the activations.
-const TILE_ROWS: usize = 4;
+pub(super) const TILE_ROWS: usize = 4;
 /// Activations of this many bytes stay in the second-level cache while weights stream past.
 const TOKEN_BLOCK_BYTES: usize = 384 << 10;
 /// Tokens that share the zero points of a tile.
@@ -30,11 +30,13 @@ macro_rules! unroll_pair {
 /// What differs between 4-bit and 8-bit codes.
 trait Width<L: Lanes> {
     const CHUNK_COLUMNS: usize;
+    /// What holds the codes of a chunk of weights.
+    type Codes;
     type Chunk;
     type Weights: Copy;
     fn chunks(activations: &BlockActivations, token: usize) -> &[Self::Chunk];
     fn scales(chunk: &Self::Chunk) -> &[f32; 16];
-    fn load(lanes: L, bytes: &[u8; 64], flip: u8) -> Self::Weights;
+    fn load(lanes: L, codes: &Self::Codes, flip: u8) -> Self::Weights;
     fn load_partial(lanes: L, bytes: &[u8], flip: u8) -> Self::Weights;
     fn dot(lanes: L, weights: Self::Weights, chunk: &Self::Chunk) -> L::Float;
 }
@@ -43,7 +45,8 @@ struct FourBits;
 struct EightBits;
 
 impl<L: Lanes> Width<L> for FourBits {
-    const CHUNK_COLUMNS: usize = 128;
+    const CHUNK_COLUMNS: usize = 256;
+    type Codes = [u8; 128];
     type Chunk = SplitChunk;
     type Weights = L::Nibbles;
 
@@ -58,8 +61,8 @@ impl<L: Lanes> Width<L> for FourBits {
     }
 
     #[inline(always)]
-    fn load(lanes: L, bytes: &[u8; 64], flip: u8) -> L::Nibbles {
-        lanes.load_nibbles(bytes, flip)
+    fn load(lanes: L, codes: &[u8; 128], flip: u8) -> L::Nibbles {
+        lanes.load_nibbles(codes, flip)
     }
 
     #[inline(always)]
@@ -75,6 +78,7 @@ impl<L: Lanes> Width<L> for FourBits {
 
 impl<L: Lanes> Width<L> for EightBits {
     const CHUNK_COLUMNS: usize = 64;
+    type Codes = [u8; 64];
     type Chunk = NaturalChunk;
     type Weights = L::Bytes;
 
@@ -89,8 +93,8 @@ impl<L: Lanes> Width<L> for EightBits {
     }
 
     #[inline(always)]
-    fn load(lanes: L, bytes: &[u8; 64], flip: u8) -> L::Bytes {
-        lanes.load_bytes(bytes, flip)
+    fn load(lanes: L, codes: &[u8; 64], flip: u8) -> L::Bytes {
+        lanes.load_bytes(codes, flip)
     }
 
     #[inline(always)]
@@ -121,6 +125,18 @@ pub(super) fn multiply<L: Lanes>(
         (_, Floats::F16(_)) => run::<L, EightBits, F16>(lanes, matrix, rows, activations, out),
         (_, Floats::Bf16(_)) => run::<L, EightBits, BF16>(lanes, matrix, rows, activations, out),
     }
+    finish(lanes, matrix, rows, activations, out);
+}
+
+/// What the products of centred codes lack: zero points other than the middle, and the bias.
+#[inline(always)]
+pub(super) fn finish<L: Lanes>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    rows: Rows<'_>,
+    activations: &BlockActivations,
+    out: &mut ColumnsMut<'_>,
+) {
     if !is_middle(matrix) {
         correct(lanes, matrix, rows, activations, out);
     }
@@ -179,7 +195,7 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
 
 /// The output features of the tile at `position`; the last is repeated where the tile reaches past the end.
 #[inline(always)]
-fn tile_rows(rows: Rows<'_>, position: usize) -> [usize; TILE_ROWS] {
+pub(super) fn tile_rows(rows: Rows<'_>, position: usize) -> [usize; TILE_ROWS] {
     let last = rows.len() - 1;
     [
         rows.at(position),
@@ -190,10 +206,18 @@ fn tile_rows(rows: Rows<'_>, position: usize) -> [usize; TILE_ROWS] {
 }
 
 #[inline(always)]
-fn write(row: &mut [f32], position: usize, sums: [f32; TILE_ROWS]) {
+pub(super) fn write(row: &mut [f32], position: usize, sums: [f32; TILE_ROWS]) {
     for (out, sum) in row[position..].iter_mut().zip(sums) {
         *out = sum;
     }
+}
+
+/// How scales are spread over a chunk: one that begins with a block or lies in one, and one that lies in two blocks. The
+/// second is for blocks of an odd multiple of 128, which end in the middle of a chunk.
+#[inline(always)]
+pub(super) fn spreads(chunk_columns: usize, block_size: usize) -> [Spread; 2] {
+    let per_chunk = (chunk_columns / block_size).max(1);
+    [Spread { count: per_chunk, shift: 4 - per_chunk.trailing_zeros() }, Spread { count: 2, shift: 3 }]
 }
 
 /// The products of four rows with `T` tokens. A single token asks for the weights `ahead` rows further on.
@@ -207,22 +231,22 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     ahead: usize,
 ) -> [[f32; TILE_ROWS]; T] {
     let size = size_of_format(FORMAT);
+    let bytes = size_of::<W::Codes>();
     let flip = matrix.shape.flip();
     let blocks = matrix.blocks;
     let block_size = matrix.shape.block_size;
     let per_chunk = (W::CHUNK_COLUMNS / block_size).max(1);
-    let chunks_of_block = (block_size / W::CHUNK_COLUMNS).max(1);
-    let shape = Spread { count: per_chunk, shift: 4 - per_chunk.trailing_zeros() };
-    let spread = lanes.spread(shape);
+    let [usual, across] = spreads(W::CHUNK_COLUMNS, block_size).map(|shape| lanes.spread(shape));
 
     let codes = rows.map(|row| matrix.row_codes(row));
     let scales = rows.map(|row| matrix.row_scales(row));
     let chunks = tokens.map(|token| W::chunks(activations, token));
     let columns = matrix.shape.columns.div_ceil(W::CHUNK_COLUMNS);
-    let whole = (matrix.row_bytes / 64).min(blocks / per_chunk * chunks_of_block).min(columns);
+    let whole = (matrix.row_bytes / bytes).min(blocks * block_size / W::CHUNK_COLUMNS).min(columns);
+    let scales_of_whole = (whole * W::CHUNK_COLUMNS).div_ceil(block_size);
     for row in 0..TILE_ROWS {
-        assert!(64 * whole <= codes[row].len(), "codes of a row");
-        assert!(whole.div_ceil(chunks_of_block) * per_chunk * size <= scales[row].len(), "scales of a row");
+        assert!(bytes * whole <= codes[row].len(), "codes of a row");
+        assert!(scales_of_whole * size <= scales[row].len(), "scales of a row");
     }
     for chunks in chunks {
         assert!(columns <= chunks.len(), "chunks of a token");
@@ -239,11 +263,14 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
 
     let mut sums = [[lanes.splat(0.0); TILE_ROWS]; T];
     let mut block = 0;
-    let mut within = 0;
+    let mut left_of_block = block_size;
     for index in 0..columns {
+        let spread = if per_chunk == 1 && left_of_block < W::CHUNK_COLUMNS { across } else { usual };
         if T == 1 {
-            unroll!(row in 0, 1, 2, 3 =>
-                lanes.prefetch(codes[row].as_ptr().wrapping_add(64 * index + codes_ahead)));
+            for line in (0..bytes).step_by(64) {
+                unroll!(row in 0, 1, 2, 3 =>
+                    lanes.prefetch(codes[row].as_ptr().wrapping_add(bytes * index + line + codes_ahead)));
+            }
         }
         // Two rows at a time, so that weights, scales and sums fit the registers.
         unroll!(first in 0, 2 => {
@@ -252,16 +279,16 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
                     // SAFETY: `whole` chunks of codes and of scales lie inside each row, as asserted above.
                     unsafe {
                         (
-                            W::load(lanes, &*codes[row].as_ptr().add(64 * index).cast(), flip),
+                            W::load(lanes, &*codes[row].as_ptr().add(bytes * index).cast(), flip),
                             lanes.spread_scales::<FORMAT>(spread, scales[row].as_ptr().add(block * size)),
                         )
                     }
                 })
             } else {
                 unroll_pair!(first, row => {
-                    let last = padded::<32>(&scales[row][block * size..]);
-                    let codes = codes[row].get(64 * index..).unwrap_or(&[]);
-                    // SAFETY: 8 scales of 4 bytes at most, and no more in a chunk.
+                    let last = padded::<64>(&scales[row][block * size..]);
+                    let codes = codes[row].get(bytes * index..).unwrap_or(&[]);
+                    // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
                     let scale = unsafe { lanes.spread_scales::<FORMAT>(spread, last.as_ptr()) };
                     (W::load_partial(lanes, codes, flip), scale)
                 })
@@ -278,11 +305,11 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
                 });
             });
         });
-        within += 1;
-        if within == chunks_of_block {
-            within = 0;
+        if left_of_block <= W::CHUNK_COLUMNS {
             block += per_chunk;
+            left_of_block += block_size * per_chunk;
         }
+        left_of_block -= W::CHUNK_COLUMNS;
     }
     let mut totals = [[0.0; TILE_ROWS]; T];
     for token in 0..T {

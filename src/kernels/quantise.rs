@@ -1,69 +1,65 @@
 //! Activations to 8 bits in blocks of 16.
 
-use super::activations::{ActivationLayout, ActivationsMut};
+use super::activations::{ActivationLayout, ActivationsMut, COLUMN_UNIT};
 use super::lanes::Lanes;
 
 /// Fills `out` from as many values as it has columns.
 #[inline(always)]
 pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut ActivationsMut<'_>) {
-    for unit in 0..values.len().div_ceil(128) {
-        let start = 128 * unit;
-        let present = &values[start..values.len().min(start + 128)];
-        let mut padded = [0.0; 128];
-        let whole: &[f32; 128] = match present.first_chunk() {
+    for unit in 0..values.len().div_ceil(COLUMN_UNIT) {
+        let start = COLUMN_UNIT * unit;
+        let present = &values[start..values.len().min(start + COLUMN_UNIT)];
+        let mut padded = [0.0; COLUMN_UNIT];
+        let whole: &[f32; COLUMN_UNIT] = match present.first_chunk() {
             Some(whole) => whole,
             None => {
                 padded[..present.len()].copy_from_slice(present);
                 &padded
             }
         };
-        let mut codes = [0; 128];
-        let mut scales = [0.0; 8];
-        let mut sums = [0.0; 15];
+        let mut codes = [0; COLUMN_UNIT];
+        let mut scales = [0.0; 16];
+        let mut totals = [0; 16];
+        let mut sums = [0.0; 16];
         let blocks = whole.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
         for (index, (values, codes)) in blocks.enumerate() {
             scales[index] = quantise_block(lanes, values, codes);
-            let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
-            sums[index] = scales[index] * sum as f32;
+            totals[index] = codes.iter().map(|&code| i32::from(code)).sum();
+            sums[index] = scales[index] * totals[index] as f32;
         }
-        for index in 0..4 {
-            sums[8 + index] = sums[2 * index] + sums[2 * index + 1];
+        let mut count = 16;
+        for of_level in &mut out.sums {
+            of_level[count * unit..][..count].copy_from_slice(&sums[..count]);
+            count /= 2;
+            for index in 0..count {
+                sums[index] = sums[2 * index] + sums[2 * index + 1];
+            }
         }
-        sums[12] = sums[8] + sums[9];
-        sums[13] = sums[10] + sums[11];
-        sums[14] = sums[12] + sums[13];
-        out.sums[0][8 * unit..][..8].copy_from_slice(&sums[..8]);
-        out.sums[1][4 * unit..][..4].copy_from_slice(&sums[8..12]);
-        out.sums[2][2 * unit..][..2].copy_from_slice(&sums[12..14]);
-        out.sums[3][unit] = sums[14];
         match out.layout {
             ActivationLayout::Split => {
                 let chunk = &mut out.split[unit];
-                for index in 0..64 {
-                    chunk.even[index] = codes[2 * index];
-                    chunk.odd[index] = codes[2 * index + 1];
-                }
-                for lane in 0..16 {
-                    let mut sum = 0;
-                    for index in 0..8 {
-                        sum += i32::from(codes[8 * lane + index]);
+                for (lane, codes) in codes.as_chunks::<16>().0.iter().enumerate() {
+                    for index in 0..4 {
+                        chunk.parts[0][4 * lane + index] = codes[2 * index];
+                        chunk.parts[1][4 * lane + index] = codes[2 * index + 1];
+                        chunk.parts[2][4 * lane + index] = codes[2 * index + 8];
+                        chunk.parts[3][4 * lane + index] = codes[2 * index + 9];
                     }
-                    chunk.offsets[lane] = -8 * sum;
-                    chunk.scales[lane] = scales[lane / 2];
                 }
+                chunk.scales = scales;
+                chunk.offsets = totals.map(|total| -8 * total);
             }
             ActivationLayout::Natural => {
-                for half in 0..2 {
-                    let chunk = &mut out.natural[2 * unit + half];
-                    let codes = &codes[64 * half..][..64];
-                    chunk.codes.copy_from_slice(codes);
+                for (quarter, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+                    let chunk = &mut out.natural[4 * unit + quarter];
+                    chunk.codes = *codes;
                     for lane in 0..16 {
                         let mut sum = 0;
                         for index in 0..4 {
                             sum += i32::from(codes[4 * lane + index]);
                         }
                         chunk.offsets[lane] = -128 * sum;
-                        chunk.scales[lane] = scales[4 * half + lane / 4];
+                        chunk.scales[lane] = scales[4 * quarter + lane / 4];
                     }
                 }
             }

@@ -59,7 +59,7 @@ impl Unpacked {
     pub(super) fn multiply_int8(&self, row: usize, x: &[f32]) -> f32 {
         let (columns, blocks, size) = (self.shape.columns, self.shape.blocks(), self.shape.block_size);
         let (codes, scales) = quantise(x);
-        let lane_columns = if self.shape.bits == 4 { 8 } else { 4 };
+        let lane_columns = if self.shape.bits == 4 { 16 } else { 4 };
         let chunk_columns = 16 * lane_columns;
         let middle = self.middle();
         let mut sums = [0.0_f32; 16];

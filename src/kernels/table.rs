@@ -35,11 +35,14 @@ macro_rules! kernels {
 /// Defines a row. A new kernel is a line here, a field of [`Kernels`] and a method of [`KernelTable`].
 macro_rules! row {
     ($row:ident, $attributes:tt, $lanes:expr) => {
+        row!($row, $attributes, $lanes, multiply_int8 = multiply_int8::multiply);
+    };
+    ($row:ident, $attributes:tt, $lanes:expr, multiply_int8 = $multiply_int8:path) => {
         mod $row {
             use super::*;
             kernels! { $attributes $lanes;
                 quantise = quantise::quantise, (x: &[f32], out: &mut ActivationsMut<'_>) -> ();
-                multiply_int8 = multiply_int8::multiply, (matrix: &BlockMatrix<'_>, rows: Rows<'_>,
+                multiply_int8 = $multiply_int8, (matrix: &BlockMatrix<'_>, rows: Rows<'_>,
                     x: &BlockActivations, out: &mut ColumnsMut<'_>) -> ();
                 multiply_f32 = multiply_f32::multiply, (source: multiply_f32::Source<'_>, rows: Rows<'_>,
                     x: &[f32], out: &mut ColumnsMut<'_>) -> ();
@@ -154,7 +157,7 @@ macro_rules! missing {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::*;
-    use crate::kernels::lanes::{avx2::Avx2, avx512::Avx512};
+    use crate::lanes::{avx2::Avx2, avx512::Avx512};
 
     row!(
         avx512vnni,
@@ -184,11 +187,23 @@ mod x86_64 {
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
     use super::*;
-    use crate::kernels::lanes::neon::Neon;
+    use crate::lanes::neon::{DOTPROD, I8MM, Neon, PLAIN};
+    use crate::multiply_i8mm;
 
-    row!(neon_dotprod, [#[target_feature(enable = "neon,dotprod")]], proof!(Neon<true>));
-    row!(neon, [#[target_feature(enable = "neon")]], proof!(Neon<false>));
+    row!(
+        neon_i8mm,
+        [#[target_feature(enable = "neon,dotprod,i8mm")]],
+        proof!(Neon<I8MM>),
+        multiply_int8 = multiply_i8mm::multiply
+    );
+    row!(neon_dotprod, [#[target_feature(enable = "neon,dotprod")]], proof!(Neon<DOTPROD>));
+    row!(neon, [#[target_feature(enable = "neon")]], proof!(Neon<PLAIN>));
 
+    pub(super) const NEON_I8MM: KernelTable = KernelTable {
+        name: "neon-i8mm",
+        missing: missing!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm"),
+        kernels: neon_i8mm::KERNELS,
+    };
     pub(super) const NEON_DOTPROD: KernelTable = KernelTable {
         name: "neon-dotprod",
         missing: missing!(is_aarch64_feature_detected: "neon" "dotprod"),
@@ -203,6 +218,8 @@ mod aarch64 {
 
 /// Every row of this build, the best first.
 static ROWS: &[KernelTable] = &[
+    #[cfg(target_arch = "aarch64")]
+    aarch64::NEON_I8MM,
     #[cfg(target_arch = "aarch64")]
     aarch64::NEON_DOTPROD,
     #[cfg(target_arch = "aarch64")]
@@ -249,9 +266,8 @@ impl KernelTable {
     pub fn select() -> Result<&'static Self> {
         match std::env::var(ROW_VARIABLE) {
             Ok(name) if !name.is_empty() => Self::by_name(&name),
-            _ => Self::supported().next().ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "no kernels for this CPU, not even the scalar ones")
-            }),
+            // The last row, the scalar one, needs nothing.
+            _ => Ok(Self::supported().next().unwrap_or(&ROWS[ROWS.len() - 1])),
         }
     }
 

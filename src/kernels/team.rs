@@ -33,7 +33,7 @@ impl Team {
     /// A team of `threads`, or of as many as the process may use (affinity mask and CPU quota) for `None`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for zero or more than 1024 threads; [`ErrorKind::Io`] when a thread cannot be started.
+    /// [`ErrorKind::InvalidArgument`] for zero or more than 1024 threads; [`ErrorKind::Threads`] when a thread cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let threads = match threads {
             Some(threads) => threads,
@@ -51,7 +51,7 @@ impl Team {
                     .thread_name(|index| format!("edgeslm-{}", index + 1))
                     .build()
                     .map_err(|error| {
-                        Error::new(ErrorKind::Io, format!("cannot start {} threads", threads - 1))
+                        Error::new(ErrorKind::Threads, format!("cannot start {} threads", threads - 1))
                             .with_source(error)
                     })?,
             ),

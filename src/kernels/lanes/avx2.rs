@@ -3,17 +3,17 @@
 use std::arch::x86_64::*;
 
 use super::{F16, F32, Lanes, Spread, size_of_format};
-use crate::kernels::activations::{NaturalChunk, SplitChunk};
+use crate::activations::{NaturalChunk, SplitChunk};
 
 /// Proof that the CPU has AVX2, FMA and F16C, and AVX-VNNI if `VNNI`.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Avx2<const VNNI: bool>(());
+pub(crate) struct Avx2<const VNNI: bool>(());
 
 impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
     /// The CPU must have the instructions.
     #[inline(always)]
-    pub(in crate::kernels) unsafe fn assume() -> Self {
+    pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
@@ -43,14 +43,14 @@ macro_rules! halves {
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct LaneSpread {
+pub(crate) struct LaneSpread {
     count: usize,
     index: [__m256i; 2],
 }
 
 /// Codes of 8 bits: unsigned with VNNI; otherwise signed, with their magnitudes.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Bytes {
+pub(crate) struct Bytes {
     codes: [__m256i; 2],
     magnitudes: [__m256i; 2],
 }
@@ -98,7 +98,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
 impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type Float = [__m256; 2];
-    type Nibbles = ([__m256i; 2], [__m256i; 2]);
+    type Nibbles = [[__m256i; 2]; 4];
     type Bytes = Bytes;
     type Spread = LaneSpread;
     const WIDE: bool = false;
@@ -209,37 +209,46 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
-        let [a, b] = self.load_halves(bytes);
-        simd! {{
-            let flip = _mm256_set1_epi8(flip as i8);
-            let low = _mm256_set1_epi8(15);
-            let [a, b] = [_mm256_xor_si256(a, flip), _mm256_xor_si256(b, flip)];
-            let even = [_mm256_and_si256(a, low), _mm256_and_si256(b, low)];
-            let odd = [
-                _mm256_and_si256(_mm256_srli_epi16::<4>(a), low),
-                _mm256_and_si256(_mm256_srli_epi16::<4>(b), low),
-            ];
-            (even, odd)
-        }}
+    fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles {
+        let flip = simd!(_mm256_set1_epi8(flip as i8));
+        let low = simd!(_mm256_set1_epi8(15));
+        let mut parts = [[low; 2]; 4];
+        for half in 0..2 {
+            let [a, b] = self.load_halves(bytes[64 * half..].first_chunk().unwrap_or(&[0; 64]));
+            simd! {{
+                let [a, b] = [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)];
+                let words = [
+                    _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
+                    _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
+                ];
+                for (index, words) in words.into_iter().enumerate() {
+                    let bytes = _mm256_xor_si256(_mm256_permute4x64_epi64::<0b11_01_10_00>(words), flip);
+                    parts[2 * index][half] = _mm256_and_si256(bytes, low);
+                    parts[2 * index + 1][half] = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low);
+                }
+            }}
+        }
+        parts
     }
 
     #[inline(always)]
-    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [__m256; 2] {
-        let even_codes = self.load_codes(&chunk.even);
-        let odd_codes = self.load_codes(&chunk.odd);
+    fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [__m256; 2] {
+        let codes = chunk.parts.each_ref().map(|codes| self.load_codes(codes));
         let offsets = self.load_offsets(&chunk.offsets);
         let mut lanes = self.splat(0.0);
         for half in 0..2 {
             lanes[half] = simd! {{
                 let sum = if VNNI {
-                    let sum = _mm256_dpbusd_avx_epi32(offsets[half], even[half], even_codes[half]);
-                    _mm256_dpbusd_avx_epi32(sum, odd[half], odd_codes[half])
+                    let sum = _mm256_dpbusd_avx_epi32(offsets[half], weights[0][half], codes[0][half]);
+                    let sum = _mm256_dpbusd_avx_epi32(sum, weights[1][half], codes[1][half]);
+                    let sum = _mm256_dpbusd_avx_epi32(sum, weights[2][half], codes[2][half]);
+                    _mm256_dpbusd_avx_epi32(sum, weights[3][half], codes[3][half])
                 } else {
-                    // At most 4 * 15 * 127 in 16 bits.
+                    // At most 8 * 15 * 127 in 16 bits.
+                    let pairs = |part: usize| _mm256_maddubs_epi16(weights[part][half], codes[part][half]);
                     let pairs = _mm256_add_epi16(
-                        _mm256_maddubs_epi16(even[half], even_codes[half]),
-                        _mm256_maddubs_epi16(odd[half], odd_codes[half]),
+                        _mm256_add_epi16(pairs(0), pairs(1)),
+                        _mm256_add_epi16(pairs(2), pairs(3)),
                     );
                     _mm256_add_epi32(offsets[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
                 };
@@ -297,6 +306,17 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     unsafe fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: *const u8) -> [__m256; 2] {
         let pointer = bytes;
         simd! {{
+            if spread.count == 16 {
+                return if FORMAT == F32 {
+                    [_mm256_loadu_ps(pointer.cast()), _mm256_loadu_ps(pointer.cast::<f32>().add(8))]
+                } else {
+                    let pointer: *const __m128i = pointer.cast();
+                    [
+                        self.widen::<FORMAT>(_mm_loadu_si128(pointer)),
+                        self.widen::<FORMAT>(_mm_loadu_si128(pointer.add(1))),
+                    ]
+                };
+            }
             let scales = if FORMAT == F32 {
                 match spread.count {
                     1 => return [_mm256_broadcast_ss(&pointer.cast::<f32>().read_unaligned()); 2],

@@ -3,24 +3,24 @@
 use std::arch::x86_64::*;
 
 use super::{F16, F32, Lanes, Spread};
-use crate::kernels::activations::{NaturalChunk, SplitChunk};
+use crate::activations::{NaturalChunk, SplitChunk};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// # Safety
     /// The CPU must have the instructions.
     #[inline(always)]
-    pub(in crate::kernels) unsafe fn assume() -> Self {
+    pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
 
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct LaneSpread {
-    mask: u8,
+pub(crate) struct LaneSpread {
+    mask: u16,
     index: __m512i,
 }
 
@@ -42,21 +42,28 @@ fn low_bits(count: usize) -> u64 {
 
 impl Avx512 {
     #[inline(always)]
-    fn split(self, bytes: __m512i, flip: u8) -> (__m512i, __m512i) {
+    fn split(self, [first, last]: [__m512i; 2], flip: u8) -> [__m512i; 4] {
         simd! {{
+            let even_words = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd_words = _mm512_or_si512(even_words, _mm512_set1_epi32(1));
             let flip = _mm512_set1_epi8(flip as i8);
             let low = _mm512_set1_epi8(15);
-            // (a ^ b) & c
-            let even = _mm512_ternarylogic_epi32::<0x28>(bytes, flip, low);
-            let odd = _mm512_ternarylogic_epi32::<0x28>(_mm512_srli_epi16::<4>(bytes), flip, low);
-            (even, odd)
+            let halves = |words| {
+                let bytes = _mm512_permutex2var_epi32(first, words, last);
+                // (a ^ b) & c
+                let even = _mm512_ternarylogic_epi32::<0x28>(bytes, flip, low);
+                let odd = _mm512_ternarylogic_epi32::<0x28>(_mm512_srli_epi16::<4>(bytes), flip, low);
+                [even, odd]
+            };
+            let ([a, b], [c, d]) = (halves(even_words), halves(odd_words));
+            [a, b, c, d]
         }}
     }
 }
 
 impl Lanes for Avx512 {
     type Float = __m512;
-    type Nibbles = (__m512i, __m512i);
+    type Nibbles = [__m512i; 4];
     type Bytes = __m512i;
     type Spread = LaneSpread;
     const WIDE: bool = true;
@@ -187,22 +194,31 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
-        self.split(simd!(_mm512_loadu_si512(bytes.as_ptr().cast())), flip)
+    fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> [__m512i; 4] {
+        let bytes = simd! {[
+            _mm512_loadu_si512(bytes.as_ptr().cast()),
+            _mm512_loadu_si512(bytes[64..].as_ptr().cast()),
+        ]};
+        self.split(bytes, flip)
     }
 
     #[inline(always)]
-    fn load_nibbles_partial(self, bytes: &[u8], flip: u8) -> Self::Nibbles {
-        let mask = low_bits(bytes.len());
-        self.split(simd!(_mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast())), flip)
+    fn load_nibbles_partial(self, bytes: &[u8], flip: u8) -> [__m512i; 4] {
+        let (first, last) = bytes.split_at(bytes.len().min(64));
+        let bytes = [first, last]
+            .map(|bytes| simd!(_mm512_maskz_loadu_epi8(low_bits(bytes.len()), bytes.as_ptr().cast())));
+        self.split(bytes, flip)
     }
 
     #[inline(always)]
-    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> __m512 {
+    fn dot_nibbles(self, weights: [__m512i; 4], chunk: &SplitChunk) -> __m512 {
         simd! {{
+            let codes = |part: usize| _mm512_load_si512(chunk.parts[part].as_ptr().cast());
             let sum = _mm512_load_si512(chunk.offsets.as_ptr().cast());
-            let sum = _mm512_dpbusd_epi32(sum, even, _mm512_load_si512(chunk.even.as_ptr().cast()));
-            let sum = _mm512_dpbusd_epi32(sum, odd, _mm512_load_si512(chunk.odd.as_ptr().cast()));
+            let sum = _mm512_dpbusd_epi32(sum, weights[0], codes(0));
+            let sum = _mm512_dpbusd_epi32(sum, weights[1], codes(1));
+            let sum = _mm512_dpbusd_epi32(sum, weights[2], codes(2));
+            let sum = _mm512_dpbusd_epi32(sum, weights[3], codes(3));
             _mm512_cvtepi32_ps(sum)
         }}
     }
@@ -240,7 +256,7 @@ impl Lanes for Avx512 {
             *index = (lane >> spread.shift) as i32;
         }
         LaneSpread {
-            mask: low_bits(spread.count) as u8,
+            mask: low_bits(spread.count) as u16,
             index: simd!(_mm512_loadu_si512(index.as_ptr().cast())),
         }
     }
@@ -249,16 +265,16 @@ impl Lanes for Avx512 {
     unsafe fn spread_scales<const FORMAT: u8>(self, spread: LaneSpread, bytes: *const u8) -> __m512 {
         simd! {{
             let scales = if FORMAT == F32 {
-                _mm256_maskz_loadu_ps(spread.mask, bytes.cast())
+                _mm512_maskz_loadu_ps(spread.mask, bytes.cast())
             } else {
-                let halves = _mm_maskz_loadu_epi16(spread.mask, bytes.cast());
+                let halves = _mm256_maskz_loadu_epi16(spread.mask, bytes.cast());
                 if FORMAT == F16 {
-                    _mm256_cvtph_ps(halves)
+                    _mm512_cvtph_ps(halves)
                 } else {
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
                 }
             };
-            _mm512_permutexvar_ps(spread.index, _mm512_castps256_ps512(scales))
+            _mm512_permutexvar_ps(spread.index, scales)
         }}
     }
 

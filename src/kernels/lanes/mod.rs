@@ -14,7 +14,7 @@ pub(super) mod scalar;
 
 use super::activations::{NaturalChunk, SplitChunk};
 
-/// How a run of weight scales is spread over the 16 lanes of a chunk: 1, 2, 4 or 8 scales, each on neighbouring lanes.
+/// How a run of weight scales is spread over the 16 lanes of a chunk: 1, 2, 4, 8 or 16 scales, each on neighbouring lanes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
     /// Scales in a chunk.
@@ -37,7 +37,7 @@ pub(super) const fn size_of_format(format: u8) -> usize {
 pub(super) trait Lanes: Copy {
     /// 16 f32.
     type Float: Copy;
-    /// 64 bytes that hold 128 4-bit codes, split into low and high halves.
+    /// 128 bytes that hold 256 4-bit codes, split into the parts of a [`SplitChunk`].
     type Nibbles: Copy;
     /// 64 8-bit codes.
     type Bytes: Copy;
@@ -81,8 +81,8 @@ pub(super) trait Lanes: Copy {
     /// Integers within i8, as bytes; anything for other values.
     fn to_bytes(self, values: Self::Float) -> [i8; 16];
 
-    /// XORs each byte with `flip` and splits it.
-    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles;
+    /// XORs each byte with `flip` and splits them.
+    fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles;
     /// The sums (w - 8) * q of each lane of `chunk`.
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> Self::Float;
     /// XORs each byte with `flip`.

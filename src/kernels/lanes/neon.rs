@@ -1,20 +1,27 @@
-//! NEON, with or without the dot product instructions of Armv8.2: 16 lanes are four registers.
+//! NEON, plain, with the dot product of Armv8.2 or with the integer matrix product of Armv8.6: 16 lanes are four registers.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{BF16, F32, Lanes, Spread};
-use crate::kernels::activations::{NaturalChunk, SplitChunk};
+use crate::activations::{NaturalChunk, SplitChunk};
 
-/// Proof that the CPU has NEON, and the dot product if `DOT`.
+/// NEON alone.
+pub(crate) const PLAIN: u8 = 0;
+/// And the dot product.
+pub(crate) const DOTPROD: u8 = 1;
+/// And the integer matrix product.
+pub(crate) const I8MM: u8 = 2;
+
+/// Proof that the CPU has NEON and what `LEVEL` adds.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Neon<const DOT: bool>(());
+pub(crate) struct Neon<const LEVEL: u8>(());
 
-impl<const DOT: bool> Neon<DOT> {
+impl<const LEVEL: u8> Neon<LEVEL> {
     /// # Safety
     /// The CPU must have the instructions.
     #[inline(always)]
-    pub(in crate::kernels) unsafe fn assume() -> Self {
+    pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
@@ -42,7 +49,7 @@ macro_rules! quarters {
     )+};
 }
 
-impl<const DOT: bool> Neon<DOT> {
+impl<const LEVEL: u8> Neon<LEVEL> {
     /// 4 f16 as f32.
     #[inline(always)]
     fn widen(self, halves: uint16x4_t) -> float32x4_t {
@@ -76,8 +83,8 @@ impl<const DOT: bool> Neon<DOT> {
     /// Adds the products of four neighbouring bytes to each lane.
     #[inline(always)]
     fn dot(self, mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-        // SAFETY: SDOT reads and writes registers only, and a `Neon<true>` proves that the CPU has it; the intrinsic is not
-        // stable.
+        // SAFETY: SDOT reads and writes registers only, and this is used only from `DOTPROD` on, which
+        // proves that the CPU has it; the intrinsic is not stable.
         unsafe {
             asm!(".arch_extension dotprod", "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
                 inout(vreg) sum, in(vreg) a, in(vreg) b,
@@ -101,9 +108,25 @@ impl<const DOT: bool> Neon<DOT> {
     }
 }
 
-impl<const DOT: bool> Lanes for Neon<DOT> {
+impl Neon<I8MM> {
+    /// Adds the products of two rows of 8 bytes with two others: first with first, first with second, second with
+    /// first, second with second.
+    #[inline(always)]
+    pub(crate) fn matrix_product(self, mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        // SAFETY: SMMLA reads and writes registers only, and a `Neon<I8MM>` proves that the CPU has it; the intrinsic is
+        // not stable.
+        unsafe {
+            asm!(".arch_extension i8mm", "smmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                inout(vreg) sums, in(vreg) a, in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        sums
+    }
+}
+
+impl<const LEVEL: u8> Lanes for Neon<LEVEL> {
     type Float = [float32x4_t; 4];
-    type Nibbles = ([int8x16_t; 4], [int8x16_t; 4]);
+    type Nibbles = [[int8x16_t; 4]; 4];
     type Bytes = [int8x16_t; 4];
     type Spread = Spread;
     const WIDE: bool = false;
@@ -222,35 +245,47 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
     }
 
     #[inline(always)]
-    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
+    fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles {
         simd! {{
-            let mut even = [vdupq_n_s8(0); 4];
-            let mut odd = even;
+            let flip = vdupq_n_u8(flip);
+            let mut parts = [[vdupq_n_s8(0); 4]; 4];
             for quarter in 0..4 {
-                let bytes = veorq_u8(vld1q_u8(bytes.as_ptr().add(16 * quarter)), vdupq_n_u8(flip));
-                even[quarter] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
-                odd[quarter] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
+                let load = |at: usize| {
+                    let bytes = vld1q_u8(bytes.as_ptr().add(32 * quarter + at));
+                    vreinterpretq_u32_u8(veorq_u8(bytes, flip))
+                };
+                let (a, b) = (load(0), load(16));
+                for (index, words) in [vuzp1q_u32(a, b), vuzp2q_u32(a, b)].into_iter().enumerate() {
+                    let bytes = vreinterpretq_u8_u32(words);
+                    parts[2 * index][quarter] = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+                    parts[2 * index + 1][quarter] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
+                }
             }
-            (even, odd)
+            parts
         }}
     }
 
     #[inline(always)]
-    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [float32x4_t; 4] {
+    fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [float32x4_t; 4] {
         let mut lanes = self.splat(0.0);
         for quarter in 0..4 {
             lanes[quarter] = simd! {{
                 let offset = vld1q_s32(chunk.offsets.as_ptr().add(4 * quarter));
-                let even_codes = vld1q_s8(chunk.even.as_ptr().add(16 * quarter));
-                let odd_codes = vld1q_s8(chunk.odd.as_ptr().add(16 * quarter));
-                let sum = if DOT {
-                    self.dot(self.dot(offset, even[quarter], even_codes), odd[quarter], odd_codes)
+                let codes = chunk.parts.each_ref().map(|codes| vld1q_s8(codes.as_ptr().add(16 * quarter)));
+                let weights = weights.each_ref().map(|weights| weights[quarter]);
+                let sum = if LEVEL >= DOTPROD {
+                    let sum = self.dot(self.dot(offset, weights[0], codes[0]), weights[1], codes[1]);
+                    self.dot(self.dot(sum, weights[2], codes[2]), weights[3], codes[3])
                 } else {
-                    // At most 2 * 15 * 127 in 16 bits.
-                    let low = vmull_s8(vget_low_s8(even[quarter]), vget_low_s8(even_codes));
-                    let low = vmlal_s8(low, vget_low_s8(odd[quarter]), vget_low_s8(odd_codes));
-                    let high = vmull_high_s8(even[quarter], even_codes);
-                    let high = vmlal_high_s8(high, odd[quarter], odd_codes);
+                    // At most 4 * 15 * 127 in 16 bits.
+                    let low = vmull_s8(vget_low_s8(weights[0]), vget_low_s8(codes[0]));
+                    let low = vmlal_s8(low, vget_low_s8(weights[1]), vget_low_s8(codes[1]));
+                    let low = vmlal_s8(low, vget_low_s8(weights[2]), vget_low_s8(codes[2]));
+                    let low = vmlal_s8(low, vget_low_s8(weights[3]), vget_low_s8(codes[3]));
+                    let high = vmull_high_s8(weights[0], codes[0]);
+                    let high = vmlal_high_s8(high, weights[1], codes[1]);
+                    let high = vmlal_high_s8(high, weights[2], codes[2]);
+                    let high = vmlal_high_s8(high, weights[3], codes[3]);
                     vaddq_s32(offset, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
                 };
                 vcvtq_f32_s32(sum)
@@ -279,7 +314,7 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
         for quarter in 0..4 {
             lanes[quarter] = simd! {{
                 let codes = vld1q_s8(chunk.codes.as_ptr().add(16 * quarter));
-                let sum = if DOT {
+                let sum = if LEVEL >= DOTPROD {
                     self.dot(vdupq_n_s32(0), weights[quarter], codes)
                 } else {
                     let low = vmull_s8(vget_low_s8(weights[quarter]), vget_low_s8(codes));
@@ -299,6 +334,21 @@ impl<const DOT: bool> Lanes for Neon<DOT> {
 
     #[inline(always)]
     unsafe fn spread_scales<const FORMAT: u8>(self, spread: Spread, bytes: *const u8) -> [float32x4_t; 4] {
+        if spread.count == 16 {
+            let mut lanes = self.splat(0.0);
+            for quarter in 0..4 {
+                // SAFETY: the caller's promise.
+                lanes[quarter] = unsafe {
+                    if FORMAT == F32 {
+                        vld1q_f32(bytes.cast::<f32>().add(4 * quarter))
+                    } else {
+                        let halves = vcreate_u16(bytes.cast::<u64>().add(quarter).read_unaligned());
+                        if FORMAT == BF16 { self.widen_bf16(halves) } else { self.widen(halves) }
+                    }
+                };
+            }
+            return lanes;
+        }
         let (low, high) = if FORMAT == F32 {
             let pointer: *const f32 = bytes.cast();
             // SAFETY: the caller's promise.

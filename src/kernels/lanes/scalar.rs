@@ -5,10 +5,10 @@
 use half::{bf16, f16};
 
 use super::{Lanes, Spread, size_of_format};
-use crate::kernels::activations::{NaturalChunk, SplitChunk};
+use crate::activations::{NaturalChunk, SplitChunk};
 
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Scalar;
+pub(crate) struct Scalar;
 
 macro_rules! map {
     ($($name:ident($($input:ident),+) => $value:expr;)+) => {$(
@@ -26,7 +26,7 @@ macro_rules! map {
 
 impl Lanes for Scalar {
     type Float = [f32; 16];
-    type Nibbles = ([u8; 64], [u8; 64]);
+    type Nibbles = [[u8; 64]; 4];
     type Bytes = [u8; 64];
     type Spread = Spread;
     const WIDE: bool = false;
@@ -116,18 +116,28 @@ impl Lanes for Scalar {
     }
 
     #[inline(never)]
-    fn load_nibbles(self, bytes: &[u8; 64], flip: u8) -> Self::Nibbles {
-        (bytes.map(|byte| (byte ^ flip) & 15), bytes.map(|byte| (byte ^ flip) >> 4))
+    fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles {
+        let mut parts = [[0; 64]; 4];
+        for (lane, bytes) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            for index in 0..4 {
+                let (first, last) = (bytes[index] ^ flip, bytes[index + 4] ^ flip);
+                for (part, code) in parts.iter_mut().zip([first & 15, first >> 4, last & 15, last >> 4]) {
+                    part[4 * lane + index] = code;
+                }
+            }
+        }
+        parts
     }
 
     #[inline(never)]
-    fn dot_nibbles(self, (even, odd): Self::Nibbles, chunk: &SplitChunk) -> [f32; 16] {
+    fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
             let mut sum = chunk.offsets[lane];
-            for index in 4 * lane..4 * lane + 4 {
-                sum += i32::from(even[index]) * i32::from(chunk.even[index]);
-                sum += i32::from(odd[index]) * i32::from(chunk.odd[index]);
+            for (weights, codes) in weights.iter().zip(&chunk.parts) {
+                for index in 4 * lane..4 * lane + 4 {
+                    sum += i32::from(weights[index]) * i32::from(codes[index]);
+                }
             }
             *value = sum as f32;
         }

@@ -1,7 +1,7 @@
 use half::f16;
 
 use super::{Random, assert_same_bits, rows_under_test, scalar};
-use crate::kernels::{AttentionScale, AttentionState, KernelTable, KvBlock, KvBlockMut};
+use crate::{AttentionScale, AttentionState, KernelTable, KvBlock, KvBlockMut};
 
 /// Keys and values of some positions, as rows.
 struct Cache {

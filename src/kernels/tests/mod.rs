@@ -73,7 +73,7 @@ fn every_row_of_the_build_is_known_here() {
     let expected: &[&str] = if cfg!(target_arch = "x86_64") {
         &["avx512vnni", "avx-vnni", "avx2", "scalar"]
     } else if cfg!(target_arch = "aarch64") {
-        &["neon-dotprod", "neon", "scalar"]
+        &["neon-i8mm", "neon-dotprod", "neon", "scalar"]
     } else {
         &["scalar"]
     };

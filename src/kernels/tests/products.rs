@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use self::case::{Case, FORMATS, Format, Matrix, ZEROS, Zero, transpose};
 use super::{Random, assert_same_bits, rows_under_test};
 use crate::ErrorKind;
-use crate::kernels::reference::{chains, quantise};
-use crate::kernels::{
+use crate::reference::{chains, quantise};
+use crate::{
     ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, ColumnsMut, DenseLayout,
     DenseMatrix, Floats, Rows, ZeroPoints,
 };
@@ -100,8 +100,8 @@ fn check(case: Case) {
 fn block_products_have_the_bits_of_the_reference() {
     let mut random = Random(7);
     let mut count = 0;
-    for columns in [1, 16, 31, 32, 33, 64, 65, 100, 127, 128, 129, 160, 255, 256, 288, 576, 1090] {
-        for block_size in [16, 32, 64, 128, 256, 384] {
+    for columns in [1, 16, 31, 33, 64, 65, 100, 127, 128, 129, 255, 256, 257, 288, 400, 576, 1090] {
+        for block_size in [16, 32, 64, 128, 256, 384, 512] {
             for bits in [4, 8] {
                 for signed in [false, true] {
                     count += 1;
@@ -117,7 +117,7 @@ fn block_products_have_the_bits_of_the_reference() {
                         zero: ZEROS[count / 2 % 6],
                         tight: random.below(2) == 0,
                         bias: random.below(2) == 0,
-                        tokens: random.pick(&[1, 1, 2, 3, 4, 5, 6, 7]),
+                        tokens: random.pick(&[1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13]),
                         shift: random.below(4),
                         seed: random.next(),
                     });
@@ -141,7 +141,7 @@ fn every_form_of_zero_points_and_scales_is_read() {
                             zero,
                             tight: false,
                             bias: true,
-                            tokens: random.pick(&[1, 3]),
+                            tokens: random.pick(&[1, 3, 10]),
                             shift: 1,
                             seed: random.next(),
                         });
@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn random_products_have_the_bits_of_the_reference(
-        rows in 1_usize..20, columns in 1_usize..400, bits in prop::sample::select(vec![4_u32, 8]),
+        rows in 1_usize..20, columns in 1_usize..800, bits in prop::sample::select(vec![4_u32, 8]),
         block in 0_usize..7, signed: bool, scales in 0_usize..3, zero in 0_usize..6, tight: bool, bias: bool,
         tokens in 1_usize..10, shift in 0_usize..9, seed: u64,
     ) {
@@ -330,9 +330,9 @@ fn activations_can_be_quantised_in_ranges_of_columns() {
 
 #[test]
 fn numbers_that_are_not_finite_spoil_their_token_only() {
-    for bits in [4, 8] {
+    for (bits, tokens) in [(4, 2), (8, 2), (4, 9)] {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut case = plain(5, 200, 2, 5);
+            let mut case = plain(5, 200, tokens, 5);
             case.shape.bits = bits;
             let mut matrix = Matrix::new(case);
             matrix.nk();
@@ -341,11 +341,13 @@ fn numbers_that_are_not_finite_spoil_their_token_only() {
             let view = matrix.block_matrix();
             for kernels in rows_under_test() {
                 let activations = matrix.activations(kernels, &view);
-                let mut out = vec![0.0; 10];
+                let mut out = vec![0.0; 5 * tokens];
                 kernels.multiply_int8(&view, 0..5, &activations, &mut ColumnsMut::new(&mut out, 5));
                 assert!(out[..5].iter().all(|value| value.is_nan()), "{} {out:?}", kernels.name());
-                let expected: Vec<_> =
-                    (0..5).map(|row| matrix.unpacked.multiply_int8(row, &good[200..])).collect();
+                let expected: Vec<_> = good[200..]
+                    .chunks(200)
+                    .flat_map(|token| (0..5).map(|row| matrix.unpacked.multiply_int8(row, token)))
+                    .collect();
                 assert_same_bits(kernels.name(), &out[5..], &expected);
             }
         }
@@ -365,7 +367,7 @@ fn lengths_that_do_not_fit_the_shape_are_refused() {
     assert_eq!(build(&codes, &scales, ZeroPoints::None, None), Ok(()));
     assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 6]), None), Ok(()), "rows padded");
     assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 5]), None), Ok(()), "rows not padded");
-    let invalid = Err(ErrorKind::InvalidModel);
+    let invalid = Err(ErrorKind::InvalidMatrix);
     assert_eq!(build(&codes[1..], &scales, ZeroPoints::None, None), invalid);
     assert_eq!(build(&codes, &scales[1..], ZeroPoints::None, None), invalid);
     assert_eq!(build(&codes, &scales, ZeroPoints::Packed(&[0; 7]), None), invalid);
@@ -376,10 +378,10 @@ fn lengths_that_do_not_fit_the_shape_are_refused() {
         (3, 96, 4, 8, ErrorKind::Unsupported),
         (3, 96, 4, 48, ErrorKind::Unsupported),
         (3, 96, 4, 0, ErrorKind::Unsupported),
-        (0, 96, 4, 32, ErrorKind::InvalidModel),
-        (3, 0, 4, 32, ErrorKind::InvalidModel),
-        (usize::MAX, usize::MAX, 4, 32, ErrorKind::InvalidModel),
-        (3, usize::MAX, 8, 1 << 63, ErrorKind::InvalidModel),
+        (0, 96, 4, 32, ErrorKind::InvalidMatrix),
+        (3, 0, 4, 32, ErrorKind::InvalidMatrix),
+        (usize::MAX, usize::MAX, 4, 32, ErrorKind::InvalidMatrix),
+        (3, usize::MAX, 8, 1 << 63, ErrorKind::InvalidMatrix),
     ] {
         let shape = BlockShape { rows, columns, bits, block_size, signed: false };
         let error = BlockMatrix::new(shape, &codes, Floats::F32(&scales), ZeroPoints::None, None);

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::ErrorKind;
-use crate::kernels::{ActivationLayout, BlockActivations, KernelTable, Team};
+use crate::{ActivationLayout, BlockActivations, KernelTable, Team};
 
 const TEAMS: [usize; 4] = [1, 2, 3, 16];
 
@@ -142,32 +142,32 @@ fn columns_and_rows_are_disjoint_and_complete() {
     for threads in TEAMS {
         let team = Team::new(Some(threads)).unwrap();
         team.enter(|scope| {
-            let mut table = vec![0.0; 3 * 300];
-            scope.run_columns(&mut table, 300, 64, |range, view, _| {
+            let mut table = vec![0.0; 3 * 600];
+            scope.run_columns(&mut table, 600, 64, |range, view, _| {
                 assert_eq!((view.tokens(), view.columns()), (3, range.len()));
                 for token in 0..3 {
                     for (value, column) in view.row_mut(token).iter_mut().zip(range.clone()) {
-                        *value += (token * 300 + column) as f32;
+                        *value += (token * 600 + column) as f32;
                     }
                 }
             });
             assert!(table.iter().enumerate().all(|(index, &value)| value == index as f32));
-            scope.run_rows(&mut table, 300, 2, |range, values, _| {
-                assert_eq!(values.len(), 300 * range.len());
-                values.iter_mut().for_each(|value| *value -= (range.start * 300) as f32);
+            scope.run_rows(&mut table, 600, 2, |range, values, _| {
+                assert_eq!(values.len(), 600 * range.len());
+                values.iter_mut().for_each(|value| *value -= (range.start * 600) as f32);
             });
-            assert_eq!((table[299], table[300], table[600]), (299.0, 300.0, 0.0));
+            assert_eq!((table[599], table[600], table[1200]), (599.0, 600.0, 0.0));
 
             let mut activations = BlockActivations::new();
-            activations.reset(3, 300, ActivationLayout::Split);
+            activations.reset(3, 600, ActivationLayout::Split);
             let count = AtomicUsize::new(0);
-            scope.run_quantised_columns(&mut table, &mut activations, 128, |range, view, out, _| {
+            scope.run_quantised_columns(&mut table, &mut activations, 256, |range, view, out, _| {
                 for token in 0..3 {
                     kernels.quantise(view.row_mut(token), out.row_mut(token));
                 }
                 count.fetch_add(range.len(), Ordering::Relaxed);
             });
-            assert_eq!(count.into_inner(), 300);
+            assert_eq!(count.into_inner(), 600);
         });
     }
 }

@@ -1,7 +1,7 @@
 use half::{bf16, f16};
 
 use super::{Random, assert_same_bits, rows_under_test, scalar};
-use crate::kernels::{Floats, KernelTable};
+use crate::{Floats, KernelTable};
 
 const LENGTHS: [usize; 14] = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 576, 1000];
 

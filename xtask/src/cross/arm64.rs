@@ -1,4 +1,4 @@
-//! The tests of the build for 64-bit ARM, under qemu on processors with and without the dot product.
+//! The tests of the build for 64-bit ARM, under qemu on processors with and without the dot and the matrix product.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const PROCESSORS: [Processor; 4] = [
     Processor { name: "cortex-a53", rows: &["neon", "scalar"] },
     Processor { name: "cortex-a72", rows: &["neon", "scalar"] },
     Processor { name: "cortex-a76", rows: &["neon-dotprod", "neon", "scalar"] },
-    Processor { name: "max", rows: &["neon-dotprod", "neon", "scalar"] },
+    Processor { name: "max", rows: &["neon-i8mm", "neon-dotprod", "neon", "scalar"] },
 ];
 
 pub(super) fn processor_names() -> [&'static str; 4] {
@@ -38,9 +38,14 @@ pub(super) const TOOLS: &[&str] = &[EMULATOR];
 /// Kernels against the reference, golden models against their logits, and C programs.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 pub(super) fn test(toolchain: &Toolchain, processors: &[String]) -> anyhow::Result<()> {
-    let mut cargo = toolchain.cargo("test", &["--workspace", "--lib", "--test", "golden", "--no-run"])?;
-    cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    let messages = built(&checked(&mut cargo)?.stdout)?;
+    let tests = |arguments: &[&str]| -> anyhow::Result<_> {
+        let mut cargo = toolchain.cargo("test", arguments)?;
+        cargo.args(["--no-run", "--quiet", "--message-format", "json-render-diagnostics"]);
+        built(&checked(cargo.stderr(Stdio::inherit()))?.stdout)
+    };
+    let kernels =
+        test_program(&tests(&["--package", "edgeslm-kernels", "--lib"])?, "lib", "edgeslm_kernels")?;
+    let golden = test_program(&tests(&["--workspace", "--test", "golden"])?, "test", "golden")?;
     // The example has the features built in that the tests have, so that nothing is built twice.
     let mut cargo = toolchain.cargo("build", &["--workspace", "--lib", "--example", "triage_kiosk"])?;
     checked(cargo.arg("--quiet").stderr(Stdio::inherit()))?;
@@ -56,14 +61,12 @@ pub(super) fn test(toolchain: &Toolchain, processors: &[String]) -> anyhow::Resu
     );
     let questions = emulator.scratch.join("questions.txt");
     fs::write(&questions, "Is the door open?\nAnd now?\n")?;
-    let units = test_program(&messages, "lib", "edgeslm")?;
-    let golden = test_program(&messages, "test", "golden")?;
     for processor in &PROCESSORS {
         if !processors.is_empty() && !processors.iter().any(|name| name == processor.name) {
             continue;
         }
         let run = |program: &Path| emulator.command(processor, program);
-        checked(run(&units).arg("kernels::").env("EDGESLM_REQUIRE_KERNELS", processor.rows.join(",")))?;
+        checked(run(&kernels).env("EDGESLM_REQUIRE_KERNELS", processor.rows.join(",")))?;
         checked(run(&golden).arg("models_in"))?;
         let output = checked(run(&behaviour).arg(source("tests/data/behaviour.txt")).arg(models()))?;
         ensure!(String::from_utf8_lossy(&output.stdout).ends_with(" cases, 0 skipped\n"), "{output:?}");

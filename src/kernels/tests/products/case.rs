@@ -2,9 +2,9 @@
 
 use half::{bf16, f16};
 
-use crate::kernels::reference::Unpacked;
-use crate::kernels::tests::Random;
-use crate::kernels::{
+use crate::reference::Unpacked;
+use crate::tests::Random;
+use crate::{
     ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, Floats, KernelTable,
     ZeroPoints,
 };

@@ -6,7 +6,7 @@
 //! "Tree" is the sum of 16 lanes that adds the upper half to the lower four times.
 //!
 //! - Quantised activations: per block of 16 k, t = max|a| / 127 and q = a / t rounded to nearest even.
-//! - [`KernelTable::multiply_int8`]: a chunk is 128 k for 4-bit and 64 k for 8-bit weights; lane l of 16 covers 8 or 4
+//! - [`KernelTable::multiply_int8`]: a chunk is 256 k for 4-bit and 64 k for 8-bit weights; lane l of 16 covers 16 or 4
 //!   consecutive k of it. Per chunk i = sum((w - middle) * q) exactly, then acc = fma(i, scale * t, acc) in
 //!   order of chunks, then the tree. Zero points other than the middle: block b adds
 //!   fma(scale * (zero point - middle), u, c) to lane b modulo 16 of c, in order of b; u is t * sum(q) over 16 k, added
@@ -24,10 +24,13 @@ mod activations;
 mod attention;
 mod columns;
 mod dequantise;
+mod error;
 mod lanes;
 mod math;
 mod matrix;
 mod multiply_f32;
+#[cfg(target_arch = "aarch64")]
+mod multiply_i8mm;
 mod multiply_int8;
 mod multiply_kn;
 mod quantise;
@@ -45,6 +48,7 @@ pub use activations::{
 };
 pub use attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock, KvBlockMut};
 pub use columns::ColumnsMut;
+pub use error::{Error, ErrorKind, Result};
 pub use matrix::{
     BlockMatrix, BlockMatrixKn, BlockShape, DenseLayout, DenseMatrix, Floats, Rows, ZeroPoints,
 };
