@@ -33,6 +33,7 @@ mod multiply_f32;
 mod multiply_i8mm;
 mod multiply_int8;
 mod multiply_kn;
+mod multiply_panel;
 mod quantise;
 #[cfg(test)]
 mod reference;

@@ -4,6 +4,7 @@ use super::activations::{BlockActivations, NaturalChunk, SplitChunk};
 use super::columns::ColumnsMut;
 use super::lanes::{BF16, F16, F32, Lanes, Spread, padded, size_of_format, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
+use super::multiply_panel;
 use super::zero_points::{centred_zero_points, is_middle, load_floats};
 
 /// Output features that share a pass over the activations.
@@ -117,7 +118,11 @@ pub(super) fn multiply<L: Lanes>(
     activations: &BlockActivations,
     out: &mut ColumnsMut<'_>,
 ) {
+    let many = activations.tokens() >= multiply_panel::FEWEST_TOKENS;
     match (matrix.shape.bits, matrix.scales) {
+        (4, Floats::F32(_)) if many => multiply_panel::run::<L, F32>(lanes, matrix, rows, activations, out),
+        (4, Floats::F16(_)) if many => multiply_panel::run::<L, F16>(lanes, matrix, rows, activations, out),
+        (4, Floats::Bf16(_)) if many => multiply_panel::run::<L, BF16>(lanes, matrix, rows, activations, out),
         (4, Floats::F32(_)) => run::<L, FourBits, F32>(lanes, matrix, rows, activations, out),
         (4, Floats::F16(_)) => run::<L, FourBits, F16>(lanes, matrix, rows, activations, out),
         (4, Floats::Bf16(_)) => run::<L, FourBits, BF16>(lanes, matrix, rows, activations, out),

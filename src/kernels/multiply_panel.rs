@@ -45,7 +45,8 @@ pub(super) fn run<L: Lanes, const FORMAT: u8>(
 ) {
     let tokens = activations.tokens();
     let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
-    let mut panel: Panel = [[PanelChunk { parts: [[0; 64]; 4], scales: [0.0; 16] }; PANEL_ROWS]; PANEL_CHUNKS];
+    let mut panel: Panel =
+        [[PanelChunk { parts: [[0; 64]; 4], scales: [0.0; 16] }; PANEL_ROWS]; PANEL_CHUNKS];
     let mut sums: [TokenSums; TOKEN_BLOCK] = [[[0.0; 16]; PANEL_ROWS]; TOKEN_BLOCK];
     for start in (0..tokens).step_by(TOKEN_BLOCK) {
         let end = tokens.min(start + TOKEN_BLOCK);

@@ -232,6 +232,20 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
+        for (part, to) in weights.into_iter().zip(to) {
+            for (half, to) in part.into_iter().zip(to.as_chunks_mut::<32>().0) {
+                simd!(_mm256_storeu_si256(to.as_mut_ptr().cast(), half));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
+        parts.each_ref().map(|part| self.load_halves(part))
+    }
+
+    #[inline(always)]
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [__m256; 2] {
         let codes = chunk.parts.each_ref().map(|codes| self.load_codes(codes));
         let offsets = self.load_offsets(&chunk.offsets);

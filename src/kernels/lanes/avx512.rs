@@ -211,6 +211,18 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn store_nibbles(self, weights: [__m512i; 4], to: &mut [[u8; 64]; 4]) {
+        for (part, to) in weights.into_iter().zip(to) {
+            simd!(_mm512_storeu_si512(to.as_mut_ptr().cast(), part));
+        }
+    }
+
+    #[inline(always)]
+    fn load_parts(self, parts: &[[u8; 64]; 4]) -> [__m512i; 4] {
+        parts.each_ref().map(|part| simd!(_mm512_loadu_si512(part.as_ptr().cast())))
+    }
+
+    #[inline(always)]
     fn dot_nibbles(self, weights: [__m512i; 4], chunk: &SplitChunk) -> __m512 {
         simd! {{
             let codes = |part: usize| _mm512_load_si512(chunk.parts[part].as_ptr().cast());

@@ -83,6 +83,9 @@ pub(super) trait Lanes: Copy {
 
     /// XORs each byte with `flip` and splits them.
     fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles;
+    /// As they came from [`load_nibbles`](Self::load_nibbles), to be read by [`load_parts`](Self::load_parts).
+    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]);
+    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles;
     /// The sums (w - 8) * q of each lane of `chunk`.
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> Self::Float;
     /// XORs each byte with `flip`.

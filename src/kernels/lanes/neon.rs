@@ -266,6 +266,26 @@ impl<const LEVEL: u8> Lanes for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
+        for (part, to) in weights.into_iter().zip(to) {
+            for (quarter, to) in part.into_iter().zip(to.as_chunks_mut::<16>().0) {
+                simd!(vst1q_u8(to.as_mut_ptr(), vreinterpretq_u8_s8(quarter)));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
+        parts.each_ref().map(|part| {
+            let mut quarters = [simd!(vdupq_n_s8(0)); 4];
+            for (quarter, codes) in quarters.iter_mut().zip(part.as_chunks::<16>().0) {
+                *quarter = simd!(vreinterpretq_s8_u8(vld1q_u8(codes.as_ptr())));
+            }
+            quarters
+        })
+    }
+
+    #[inline(always)]
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [float32x4_t; 4] {
         let mut lanes = self.splat(0.0);
         for quarter in 0..4 {

@@ -130,6 +130,16 @@ impl Lanes for Scalar {
     }
 
     #[inline(never)]
+    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
+        *to = weights;
+    }
+
+    #[inline(never)]
+    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
+        *parts
+    }
+
+    #[inline(never)]
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [f32; 16] {
         let mut lanes = [0.0; 16];
         for (lane, value) in lanes.iter_mut().enumerate() {
