@@ -1,0 +1,130 @@
+//! Answers one request after the other, and stops an answer when the next request comes.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use edgeslm::session::CancelToken;
+use edgeslm::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::completer::Completer;
+use crate::text_file::Lines;
+use crate::{MAXIMUM_PROGRAM, split_file};
+
+/// A line of the input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    /// Comes back with the answer.
+    #[serde(default)]
+    id: Value,
+    /// Stop what is being answered, and nothing else.
+    #[serde(default)]
+    cancel: bool,
+    prefix: Option<String>,
+    #[serde(default)]
+    suffix: String,
+    file: Option<PathBuf>,
+    line: Option<usize>,
+    column: Option<usize>,
+    max_lines: Option<usize>,
+}
+
+/// The token that stops what is being answered.
+type Current = Arc<Mutex<CancelToken>>;
+
+/// Answers the requests of the standard input until it ends.
+///
+/// # Errors
+/// For an input that cannot be read. What is wrong with a request is its answer.
+pub(crate) fn serve(completer: &mut Completer) -> Result<()> {
+    let current = Current::default();
+    let (send, receive) = channel();
+    let reader = {
+        let current = Arc::clone(&current);
+        thread::spawn(move || read(&send, &current))
+    };
+    while let Some(request) = newest(&receive, &current) {
+        let (request, cancel) = request;
+        let answer = answer(completer, &request, cancel);
+        println!("{}", with_id(&request.id, answer));
+    }
+    reader
+        .join()
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the reader of requests has failed")))
+}
+
+/// Hands requests over and then stops what was being answered.
+fn read(send: &Sender<Request>, current: &Mutex<CancelToken>) -> Result<()> {
+    for line in Lines::new(std::io::stdin(), 2 * MAXIMUM_PROGRAM) {
+        let line = match line {
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            line => line,
+        };
+        let request = line.and_then(|line| match line.as_str() {
+            "" => Ok(None),
+            line => serde_json::from_str::<Request>(line).map(Some).map_err(|error| {
+                Error::new(ErrorKind::InvalidArgument, format!("the line is no request: {error}"))
+            }),
+        });
+        match request {
+            Ok(None) => {}
+            Ok(Some(request)) => {
+                if !request.cancel && send.send(request).is_err() {
+                    return Ok(());
+                }
+                lock(current).cancel();
+            }
+            Err(error) => println!("{}", json!({ "id": null, "error": error.to_string() })),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a request, and goes on to the last that has come; the others are answered as cancelled.
+fn newest(receive: &Receiver<Request>, current: &Mutex<CancelToken>) -> Option<(Request, CancelToken)> {
+    let mut request = receive.recv().ok()?;
+    // First the token, then a look at what has come: a request that comes after the look finds the token.
+    let cancel = CancelToken::new();
+    *lock(current) = cancel.clone();
+    while let Ok(newer) = receive.try_recv() {
+        println!("{}", with_id(&request.id, json!({ "cancelled": true })));
+        request = newer;
+    }
+    Some((request, cancel))
+}
+
+fn answer(completer: &mut Completer, request: &Request, cancel: CancelToken) -> Value {
+    let completion = texts(request)
+        .and_then(|(prefix, suffix)| completer.complete(&prefix, &suffix, request.max_lines, cancel));
+    match completion {
+        Ok(completion) if completion.is_cancelled() => json!({ "cancelled": true }),
+        Ok(completion) => completion.to_json(),
+        Err(error) if error.kind() == ErrorKind::Cancelled => json!({ "cancelled": true }),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+/// What is before the cursor and after it.
+fn texts(request: &Request) -> Result<(String, String)> {
+    match (&request.prefix, &request.file) {
+        (Some(prefix), None) => Ok((prefix.clone(), request.suffix.clone())),
+        (None, Some(file)) => split_file(file, request.line, request.column),
+        _ => Err(Error::new(ErrorKind::InvalidArgument, "a request has either \"prefix\" or \"file\"")),
+    }
+}
+
+fn with_id(id: &Value, answer: Value) -> Value {
+    let mut whole = json!({ "id": id });
+    if let (Some(whole), Value::Object(answer)) = (whole.as_object_mut(), answer) {
+        whole.extend(answer);
+    }
+    whole
+}
+
+fn lock(current: &Mutex<CancelToken>) -> std::sync::MutexGuard<'_, CancelToken> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
