@@ -1,10 +1,12 @@
 //! Asks the model what comes next.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edgeslm::answer::Task;
 use edgeslm::session::{
-    CancelToken, Control, Event, FinishReason, GenerateOptions, Outcome, Session, SessionOptions,
+    CancelToken, Control, Event, FinishReason, GenerateOptions, Outcome, Prompt, Session, SessionOptions,
 };
 use edgeslm::text::Text;
 use edgeslm::{Error, ErrorKind, Model, Result};
@@ -48,7 +50,9 @@ pub(crate) struct Settings {
 /// What comes next.
 pub(crate) struct Completion {
     pub(crate) text: String,
-    pub(crate) outcome: Outcome,
+    outcome: Outcome,
+    /// Whether it ended because it had as many lines as it may have.
+    is_full: bool,
     /// Whether the model saw what is after the cursor.
     middle: bool,
     elapsed: Duration,
@@ -59,7 +63,7 @@ impl Completion {
         let statistics = &self.outcome.statistics;
         json!({
             "completion": self.text,
-            "reason": self.outcome.reason.name(),
+            "reason": if self.is_full { "lines" } else { self.outcome.reason.name() },
             "mode": if self.middle { "middle" } else { "prefix" },
             "milliseconds": (self.elapsed.as_secs_f64() * 1e4).round() / 10.0,
             "prompt_tokens": statistics.prompt_tokens,
@@ -69,7 +73,21 @@ impl Completion {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.outcome.reason == FinishReason::Cancelled
+        self.outcome.reason == FinishReason::Cancelled && !self.is_full
+    }
+}
+
+/// What the model goes on with.
+struct Answer {
+    text: String,
+    outcome: Outcome,
+    is_full: bool,
+}
+
+impl Answer {
+    /// Whether there is no time for another.
+    fn is_over(&self) -> bool {
+        !self.is_full && matches!(self.outcome.reason, FinishReason::Cancelled | FinishReason::Deadline)
     }
 }
 
@@ -77,6 +95,7 @@ impl Completion {
 pub(crate) struct Completer {
     session: Session,
     text: Arc<Text>,
+    task: Task,
     /// Before, after, middle; `None` if only the text before the cursor is used.
     markers: Option<[u32; 3]>,
     ends: Vec<u32>,
@@ -105,7 +124,9 @@ impl Completer {
             .with_hint("take a code model such as Qwen 2.5 Coder, or --mode prefix"));
         }
         let ends = ENDS.iter().filter_map(|name| tokenizer.id_of(name)).collect();
-        Ok(Self { session: model.session(SessionOptions::default())?, text, markers, ends, settings })
+        let task = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/completion.task.json");
+        let task = Task::read(task)?;
+        Ok(Self { session: model.session(SessionOptions::default())?, text, task, markers, ends, settings })
     }
 
     pub(crate) fn fills_in_the_middle(&self) -> bool {
@@ -118,6 +139,7 @@ impl Completer {
     /// Those of [`Session::generate`].
     pub(crate) fn complete(
         &mut self,
+        language: Option<&str>,
         prefix: &str,
         suffix: &str,
         max_lines: Option<usize>,
@@ -126,7 +148,7 @@ impl Completer {
         let started = Instant::now();
         let max_lines = max_lines.unwrap_or(self.settings.max_lines);
         let before = last_part(prefix);
-        let (text, outcome) = if let Some([first, second, third]) = self.markers {
+        let Answer { text, outcome, is_full } = if let Some([first, second, third]) = self.markers {
             let tokenizer = self.text.tokenizer();
             let mut prompt = self.text.raw_tokens("")?;
             prompt.push(first);
@@ -134,58 +156,57 @@ impl Completer {
             prompt.push(second);
             prompt.extend(tokenizer.encode_plain(first_part(suffix))?);
             prompt.push(third);
-            self.generate(prompt, max_lines, &cancel, started)?
+            self.generate(Prompt::Tokens(prompt), max_lines, &cancel, started)?
         } else {
-            self.go_on(before, max_lines, &cancel, started)?
+            self.go_on(language, before, max_lines, &cancel, started)?
         };
-        Ok(Completion { text, outcome, middle: self.markers.is_some(), elapsed: started.elapsed() })
+        let middle = self.markers.is_some();
+        Ok(Completion { text, outcome, is_full, middle, elapsed: started.elapsed() })
     }
 
     /// What comes after `before`.
     ///
-    /// Tokens of words begin with their space, so a text that ends in one is not as in training. The spaces are left to the
-    /// model, and only where it gives others it is asked with them.
+    /// The token of a word begins with the space before it, so a text that ends in a space is not as in training. That space is
+    /// left to the model, and only where it gives something else it is asked with it.
     fn go_on(
         &mut self,
+        language: Option<&str>,
         before: &str,
         max_lines: usize,
         cancel: &CancelToken,
         started: Instant,
-    ) -> Result<(String, Outcome)> {
-        let kept = before.trim_end_matches([' ', '\t']);
-        let spaces = &before[kept.len()..];
-        if !spaces.is_empty() && !kept.is_empty() {
-            let (text, outcome) = self.generate(self.plain(kept)?, max_lines, cancel, started)?;
-            let rest = text.strip_prefix(spaces);
-            let is_over = matches!(outcome.reason, FinishReason::Cancelled | FinishReason::Deadline);
-            if let Some(rest) = rest.filter(|rest| !rest.trim().is_empty()) {
-                return Ok((rest.to_owned(), outcome));
+    ) -> Result<Answer> {
+        if let Some(kept) = before.strip_suffix(' ').filter(|kept| !kept.is_empty()) {
+            let prompt = self.plain(language, kept)?;
+            let answer = self.generate(prompt, max_lines, cancel, started)?;
+            if let Some(rest) = answer.text.strip_prefix(' ').filter(|rest| !rest.trim().is_empty()) {
+                return Ok(Answer { text: rest.to_owned(), ..answer });
             }
-            if is_over {
-                return Ok((String::new(), outcome));
+            if answer.is_over() {
+                return Ok(Answer { text: String::new(), ..answer });
             }
         }
-        self.generate(self.plain(before)?, max_lines, cancel, started)
+        let prompt = self.plain(language, before)?;
+        self.generate(prompt, max_lines, cancel, started)
     }
 
-    /// The tokens of a text in which no special token is spelled out.
-    fn plain(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = self.text.raw_tokens("")?;
-        tokens.extend(self.text.tokenizer().encode_plain(text)?);
-        if tokens.is_empty() {
+    /// The prompt of the task, which names the language; small models need to be told. What the text spells out stays text.
+    fn plain(&self, language: Option<&str>, before: &str) -> Result<Prompt> {
+        if before.trim().is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "there is nothing before the cursor"));
         }
-        Ok(tokens)
+        let fields = json!({ "language": language.unwrap_or_default(), "prefix": before });
+        self.task.prompt(&self.text, &fields.as_object().cloned().unwrap_or_default())
     }
 
     /// At most so many lines, without the last one's end.
     fn generate(
         &mut self,
-        prompt: Vec<u32>,
+        prompt: Prompt,
         max_lines: usize,
         cancel: &CancelToken,
         started: Instant,
-    ) -> Result<(String, Outcome)> {
+    ) -> Result<Answer> {
         let options = GenerateOptions {
             max_tokens: self.settings.max_tokens,
             stop_tokens: self.ends.clone(),
@@ -193,15 +214,16 @@ impl Completer {
             cancel: Some(cancel.clone()),
             ..GenerateOptions::default()
         };
-        let mut text = String::new();
+        let (mut text, mut is_full) = (String::new(), false);
         let outcome = self.session.generate_with(prompt, &options, |event| {
             if let Event::Text(piece) = event {
                 text.push_str(piece);
             }
-            if text.matches('\n').count() >= max_lines { Control::Stop } else { Control::Continue }
+            is_full = text.matches('\n').count() >= max_lines;
+            if is_full { Control::Stop } else { Control::Continue }
         })?;
         let lines: Vec<&str> = text.split('\n').take(max_lines).collect();
-        Ok((lines.join("\n"), outcome))
+        Ok(Answer { text: lines.join("\n"), outcome, is_full })
     }
 }
 

@@ -10,7 +10,7 @@
 //! With `--requests` each line of the input is a request, and each line of the output answers one:
 //!
 //! ```text
-//! {"id": 1, "prefix": "def add(a, b):\n    return ", "suffix": "\n"}
+//! {"id": 1, "language": "python", "prefix": "def add(a, b):\n    return ", "suffix": "\n"}
 //! {"id": 2, "file": "src/main.rs", "line": 12, "column": 5, "max_lines": 3}
 //! {"id": 3, "cancel": true}
 //! ```
@@ -57,6 +57,10 @@ struct Arguments {
     /// The character before which the cursor stands, from 1 [default: after the line's last]
     #[arg(long, value_name = "N")]
     column: Option<usize>,
+
+    /// The language of the program [default: by the file's name]
+    #[arg(long, value_name = "NAME")]
+    language: Option<String>,
 
     /// Answer requests from the input, one JSON object a line, for an editor plugin
     #[arg(long, conflicts_with_all = ["file", "line", "column"])]
@@ -114,13 +118,38 @@ fn main() -> Result<()> {
     // Required by the parser unless there are requests.
     let Some(file) = arguments.file else { return Ok(()) };
     let (prefix, suffix) = split_file(&file, arguments.line, arguments.column)?;
-    let completion = completer.complete(&prefix, &suffix, None, CancelToken::new())?;
+    let language = arguments.language.as_deref().or_else(|| language_of(&file));
+    let completion = completer.complete(language, &prefix, &suffix, None, CancelToken::new())?;
     if arguments.json {
         println!("{}", completion.to_json());
     } else {
         println!("{}", completion.text);
     }
     Ok(())
+}
+
+/// What a file's name says of its language.
+fn language_of(path: &Path) -> Option<&'static str> {
+    const LANGUAGES: [(&str, &str); 16] = [
+        ("py", "python"),
+        ("rs", "rust"),
+        ("js", "javascript"),
+        ("mjs", "javascript"),
+        ("ts", "typescript"),
+        ("c", "c"),
+        ("h", "c"),
+        ("cpp", "cpp"),
+        ("cc", "cpp"),
+        ("hpp", "cpp"),
+        ("cs", "csharp"),
+        ("java", "java"),
+        ("go", "go"),
+        ("sql", "sql"),
+        ("sh", "shell"),
+        ("bash", "shell"),
+    ];
+    let extension = path.extension()?.to_str()?;
+    LANGUAGES.iter().find(|(name, _)| *name == extension).map(|(_, language)| *language)
 }
 
 /// What of a file is before the cursor and after it.

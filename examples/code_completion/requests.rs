@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::completer::Completer;
 use crate::text_file::Lines;
-use crate::{MAXIMUM_PROGRAM, split_file};
+use crate::{MAXIMUM_PROGRAM, language_of, split_file};
 
 /// A line of the input.
 #[derive(Debug, Deserialize)]
@@ -24,6 +24,8 @@ struct Request {
     /// Stop what is being answered, and nothing else.
     #[serde(default)]
     cancel: bool,
+    /// By default the file's name says it.
+    language: Option<String>,
     prefix: Option<String>,
     #[serde(default)]
     suffix: String,
@@ -98,8 +100,11 @@ fn newest(receive: &Receiver<Request>, current: &Mutex<CancelToken>) -> Option<(
 }
 
 fn answer(completer: &mut Completer, request: &Request, cancel: CancelToken) -> Value {
-    let completion = texts(request)
-        .and_then(|(prefix, suffix)| completer.complete(&prefix, &suffix, request.max_lines, cancel));
+    let of_file = || request.file.as_deref().and_then(language_of);
+    let language = request.language.as_deref().or_else(of_file);
+    let completion = texts(request).and_then(|(prefix, suffix)| {
+        completer.complete(language, &prefix, &suffix, request.max_lines, cancel)
+    });
     match completion {
         Ok(completion) if completion.is_cancelled() => json!({ "cancelled": true }),
         Ok(completion) => completion.to_json(),

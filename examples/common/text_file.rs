@@ -14,6 +14,7 @@ pub(crate) const MAXIMUM_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// For a file that cannot be read, is empty, too long or not UTF-8.
+#[allow(dead_code, reason = "a kiosk reads lines only")]
 pub(crate) fn read(path: &Path, maximum: u64) -> Result<String> {
     let io = |error| Error::io(path, error);
     let mut bytes = Vec::new();
