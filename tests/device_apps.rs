@@ -134,7 +134,7 @@ fn telematics_of_any_form_are_one_text_a_line() {
 fn a_calibration_is_kept_and_found_again() {
     let place = Place::new();
     let file = place.path("kept.json");
-    let mut run =
+    let run =
         || output(place.classifier("driving_patterns", "driving").arg("--calibration").arg(&file), "a\n");
     let (first, second) = (run(), run());
     succeeded(&first);
@@ -201,7 +201,7 @@ fn a_file_that_may_not_be_read_is_an_error() {
 
     let place = Place::new();
     let file = place.file("secret.txt", "text\n");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     if may_read_all(&file) {
         eprintln!("skipped: this user may read every file");
         return;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use edgeslm::answer::{Split, Task, read_examples};
 use serde_json::Value;
 
 /// Sets, and the field that a prompt shows of their examples.
@@ -45,6 +46,18 @@ fn of_split<'a>(set: &'a [Value], split: &str) -> Vec<&'a Value> {
 fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn tasks_and_sets_are_as_the_library_reads_them() {
+    for (name, field) in SETS {
+        let task = Task::read(path(&format!("{name}.task.json"))).unwrap();
+        let examples = read_examples(path(&format!("{name}.jsonl")), &task).unwrap();
+        assert!(task.name() == name && task.inputs().contains(&field), "{name}");
+        let calibration = examples.iter().filter(|example| example.split == Split::Calibration).count();
+        assert_eq!(calibration, of_split(&set(name), "calibration").len(), "{name}");
+    }
+    Task::read(path("triage_advice.task.json")).unwrap();
 }
 
 #[test]
