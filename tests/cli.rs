@@ -6,6 +6,7 @@ mod cli {
     mod answers;
     mod check;
     mod command;
+    mod evaluation;
     mod failures;
     mod gguf;
     mod import;

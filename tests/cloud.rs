@@ -15,8 +15,11 @@ use edgeslm::answer::route::{Attempt, Router, StepResult, Usage, Worker};
 use edgeslm::text::Message;
 use serde_json::{Value, json};
 
+/// What is done with a connection after its request has been read.
+type Serving = Box<dyn FnOnce(&mut TcpStream) + Send>;
+
 /// Serves each connection with the next of `answers`; returns the base address and the requests as they came.
-fn serve(answers: Vec<Box<dyn FnOnce(&mut TcpStream) + Send>>) -> (String, Receiver<String>) {
+fn serve(answers: Vec<Serving>) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let (send, requests) = channel();
@@ -50,7 +53,7 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn reply(status: &str, headers: &str, body: &str) -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+fn reply(status: &str, headers: &str, body: &str) -> Serving {
     let text = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
         body.len()
@@ -163,8 +166,7 @@ fn malformed_replies_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.message().contains(expected), "{expected}: {error}");
     }
-    type Answer = Box<dyn FnOnce(&mut TcpStream) + Send>;
-    let garbage: [Answer; 4] = [
+    let garbage: [Serving; 4] = [
         Box::new(|stream| drop(stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n"))),
         Box::new(|_| {}),
         Box::new(|stream| drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"))),
@@ -183,7 +185,7 @@ fn malformed_replies_are_refused() {
 
 #[test]
 fn huge_replies_are_not_read() {
-    let endless = |headers: &'static str| -> Box<dyn FnOnce(&mut TcpStream) + Send> {
+    let endless = |headers: &'static str| -> Serving {
         Box::new(move |stream| {
             let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{headers}\r\n").as_bytes());
             while stream.write_all(&[b' '; 65536]).is_ok() {}
@@ -200,14 +202,14 @@ fn huge_replies_are_not_read() {
 
 #[test]
 fn silence_and_slow_drips_end_in_time() {
-    let silent: Box<dyn FnOnce(&mut TcpStream) + Send> = Box::new(|_| thread::sleep(Duration::from_secs(20)));
-    let drip: Box<dyn FnOnce(&mut TcpStream) + Send> = Box::new(|stream| {
+    let silent: Serving = Box::new(|_| thread::sleep(Duration::from_secs(20)));
+    let drip: Serving = Box::new(|stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n");
         while stream.write_all(b" ").is_ok() {
             thread::sleep(Duration::from_millis(50));
         }
     });
-    let slow_head: Box<dyn FnOnce(&mut TcpStream) + Send> = Box::new(|stream| {
+    let slow_head: Serving = Box::new(|stream| {
         for byte in b"HTTP/1.1 200 OK\r\n".iter().cycle() {
             if stream.write_all(&[*byte]).is_err() {
                 break;

@@ -25,8 +25,8 @@
  *
  * Five contracts hold for every function:
  *
- * 1. Ownership. What _new, _load, _load_from, _clone or _stream gives is freed with the _free of its type, once; every
- *    _free accepts NULL. A handle keeps alive what it needs, so handles may be freed in any order, a session also while a
+ * 1. Ownership. What _new, _load, _load_from, _parse, _fit, _clone or _stream gives is freed with the _free of its type,
+ *    once; every _free accepts NULL. A handle keeps alive what it needs, so handles may be freed in any order, a session also while a
  *    stream on it is open. A pointer that a function gives otherwise is borrowed; its comment says for how long. Inputs
  *    are copied before the call returns.
  * 2. Errors. A function that can fail returns a status, and on failure stores an owned error through its last parameter,
@@ -35,9 +35,9 @@
  * 3. Strings are UTF-8, given as pointer and length in bytes, or with the length SLM_NUL for a NUL-terminated string. A
  *    NULL pointer with the length 0 is an empty string. File names are UTF-8 on every platform. Texts from the library
  *    are whole UTF-8 and are followed by a NUL byte.
- * 4. Threads. A handle behind a pointer to const (slm_model, slm_cancel) may be used by any number of threads at once.
- *    Any other handle serves one thread at a time, and may move between threads; a second call at the same time returns
- *    SLM_BUSY. No handle may be freed while a call on it runs.
+ * 4. Threads. A handle behind a pointer to const (slm_model, slm_cancel, slm_calibration) may be used by any number of
+ *    threads at once. Any other handle serves one thread at a time, and may move between threads; a second call at the
+ *    same time returns SLM_BUSY. No handle may be freed while a call on it runs.
  * 5. Versions. Options structs start with struct_size: fill them with their _init function and sizeof, then set fields.
  *    NULL for options means the defaults. Structs grow at their end only. Compare slm_abi_version() with
  *    SLM_ABI_VERSION before anything else if the library is loaded at run time.
@@ -176,6 +176,10 @@
 
 // As a level: also counts and times of each answer.
 #define SLM_LOG_DEBUG 4
+
+// What the scores of a closed set of labels mean for one model and one prompt: calibrated probabilities of classes, and
+// the probability below which a person should decide. Immutable and shared: any number of threads may use it.
+typedef struct slm_calibration slm_calibration;
 
 // A flag that stops answers from another thread or from a signal handler. Give it to a call in its options; one flag
 // may serve any number of calls.
@@ -465,6 +469,56 @@ typedef struct {
     // Ends it with `SLM_CANCELLED` when it is signalled; NULL for none.
     const slm_cancel *cancel;
 } slm_classify_options;
+
+// Options of fitting a calibration; fill them with `slm_calibration_options_init` first.
+typedef struct {
+    // The size of this struct, as `slm_calibration_options_init` set it.
+    uint32_t struct_size;
+    // How labels are scored: `SLM_SCORE_...`.
+    int32_t score;
+    // The share of wrong decisions that is accepted among those that do not abstain; 0 never abstains.
+    double risk;
+    // The probability, over the examples, with which that share is kept to.
+    double confidence;
+    // Ends the fitting with `SLM_CANCELLED` when it is signalled; NULL for none.
+    const slm_cancel *cancel;
+} slm_calibration_options;
+
+// An example to learn from.
+typedef struct {
+    // The prompt, taken as it is.
+    slm_str prompt;
+    // The index of the right class.
+    size_t class_index;
+} slm_labelled_prompt;
+
+// What a calibration tells of itself.
+typedef struct {
+    // How many classes it tells apart: as many probabilities `slm_decide` stores.
+    uint64_t class_count;
+    // How many labels it scores.
+    uint64_t label_count;
+    // How many examples it was fitted to.
+    uint64_t examples;
+    // A decision with a lower probability abstains; above 1 all do, 0 none.
+    double threshold;
+    // The share of wrong decisions that was accepted; 0 where none was named.
+    double risk;
+    // The probability with which that is kept to; 0 where no share was named.
+    double confidence;
+    // The mean negative log-likelihood of the examples' classes in cross-validation, in nats.
+    double log_loss;
+} slm_calibration_facts;
+
+// A decision for a class.
+typedef struct {
+    // The index of the most probable class.
+    uint64_t class_index;
+    // Its calibrated probability.
+    float probability;
+    // Not 0 where that is too low for the risk that was accepted: then a person or a larger model should decide.
+    uint32_t abstain;
+} slm_decision;
 
 // Takes a line of the log, valid during the call. It is called on any thread, by several at once, in the middle of calls
 // of the library; it must not throw and must not call the library.
@@ -828,6 +882,97 @@ SLM_API SLM_NODISCARD slm_status slm_chat_classify(slm_session *session,
                              float *probabilities,
                              size_t *best,
                              slm_error **error);
+
+/* Calibrations: what the scores of labels mean, learnt from labelled examples, and when to ask a person. */
+
+// Reads a calibration from a file, such as `edgeslm calibrate` or `slm_calibration_save` writes. One that was made for
+// another model is `SLM_INVALID_ARGUMENT`, and so is one for another prompt, unless `prompt` is empty; what identifies a
+// prompt is the text that `slm_calibration_fit` was given, or the digest that `edgeslm calibrate --json` prints.
+SLM_API SLM_NODISCARD slm_status slm_calibration_load(const slm_model *model,
+                                const char *path,
+                                size_t path_length,
+                                const char *prompt,
+                                size_t prompt_length,
+                                const slm_calibration **calibration,
+                                slm_error **error);
+
+// Reads a calibration from the text of a file. Otherwise as `slm_calibration_load`.
+SLM_API SLM_NODISCARD slm_status slm_calibration_parse(const slm_model *model,
+                                 const char *json,
+                                 size_t json_length,
+                                 const char *prompt,
+                                 size_t prompt_length,
+                                 const slm_calibration **calibration,
+                                 slm_error **error);
+
+// Fills `options`, a struct of `size` bytes, with the defaults.
+SLM_API SLM_NODISCARD slm_status slm_calibration_options_init(slm_calibration_options *options, size_t size, slm_error **error);
+
+// Learns a calibration from labelled examples, at least two of each class and better ten or more: scores `labels` after
+// the prompt of each, chooses by cross-validation how much to learn, and the probability below which a decision abstains.
+// The first `class_count` labels are those of the classes, in their order; further ones are words that the model may go
+// on with, which only help the calibration. `session` is one of `model`. `prompt` is any text that identifies the form of the
+// prompts, so that a calibration is not used for another; it is saved with it. NULL for `options` means the defaults.
+SLM_API SLM_NODISCARD slm_status slm_calibration_fit(const slm_model *model,
+                               slm_session *session,
+                               const char *prompt,
+                               size_t prompt_length,
+                               const slm_str *classes,
+                               size_t class_count,
+                               const slm_str *labels,
+                               size_t label_count,
+                               const slm_labelled_prompt *examples,
+                               size_t example_count,
+                               const slm_calibration_options *options,
+                               const slm_calibration **calibration,
+                               slm_error **error);
+
+// Writes a calibration to a file, which is complete or as it was before.
+SLM_API SLM_NODISCARD slm_status slm_calibration_save(const slm_calibration *calibration,
+                                const char *path,
+                                size_t path_length,
+                                slm_error **error);
+
+// Stores what the file of a calibration holds in `json`, to be freed with `slm_string_free`.
+SLM_API SLM_NODISCARD slm_status slm_calibration_json(const slm_calibration *calibration, slm_string *json, slm_error **error);
+
+// Stores in `facts`, a struct of `size` bytes, what a calibration tells of itself.
+SLM_API SLM_NODISCARD slm_status slm_calibration_describe(const slm_calibration *calibration,
+                                    slm_calibration_facts *facts,
+                                    size_t size,
+                                    slm_error **error);
+
+// The name of a class, valid as long as the calibration; empty for an index that no class has, and for NULL.
+SLM_API slm_str slm_calibration_class(const slm_calibration *calibration, size_t index);
+
+// Gives up an ownership of a calibration; NULL is allowed.
+SLM_API void slm_calibration_free(const slm_calibration *calibration);
+
+// Decides for the class of a prompt that is taken as it is, by a calibration for this form of prompt. Stores the decision in
+// `decision`, a struct of `size` bytes, and one probability a class in `probabilities`, which may be NULL; they sum to 1.
+// NULL for `options` means the defaults; how labels are scored is the calibration's to say. Special tokens that the
+// prompt spells out are recognised.
+SLM_API SLM_NODISCARD slm_status slm_decide(slm_session *session,
+                      const char *prompt,
+                      size_t prompt_length,
+                      const slm_calibration *calibration,
+                      const slm_classify_options *options,
+                      slm_decision *decision,
+                      size_t size,
+                      float *probabilities,
+                      slm_error **error);
+
+// Decides for the class of a conversation, which the model's chat template turns into a prompt. Otherwise as
+// `slm_decide`.
+SLM_API SLM_NODISCARD slm_status slm_chat_decide(slm_session *session,
+                           const slm_message *messages,
+                           size_t message_count,
+                           const slm_calibration *calibration,
+                           const slm_classify_options *options,
+                           slm_decision *decision,
+                           size_t size,
+                           float *probabilities,
+                           slm_error **error);
 
 /* Logits: the model's own numbers, for programs that score or sample by themselves. */
 

@@ -43,6 +43,7 @@ struct Deleter {
     void operator()(slm_session *session) const noexcept { slm_session_free(session); }
     void operator()(slm_stream *stream) const noexcept { slm_stream_free(stream); }
     void operator()(const slm_cancel *cancel) const noexcept { slm_cancel_free(cancel); }
+    void operator()(const slm_calibration *calibration) const noexcept { slm_calibration_free(calibration); }
 };
 
 template <typename Handle> using Owned = std::unique_ptr<Handle, Deleter>;
@@ -296,6 +297,77 @@ struct Message {
     std::string content;
 };
 
+/// A class with its calibrated probability, and whether to rely on it.
+struct Decision {
+    /// The index of the most probable class.
+    size_t index = 0;
+    /// Its name.
+    std::string label;
+    /// Its probability.
+    float probability = 0.0f;
+    /// The class is too improbable for the risk that was accepted: a person or a larger model should decide.
+    bool abstain = false;
+    /// One a class; they sum to 1.
+    std::vector<float> probabilities;
+};
+
+/// A prompt and the index of its class, to learn from.
+struct LabelledPrompt {
+    std::string prompt;
+    size_t class_index = 0;
+};
+
+/// Options of fitting a calibration; see slm_calibration_options.
+struct CalibrationOptions {
+    int32_t score = SLM_SCORE_JOINT;
+    /// The share of wrong decisions that is accepted among those that do not abstain; 0 never abstains.
+    double risk = 0.1;
+    /// The probability with which that share is kept to.
+    double confidence = 0.9;
+    std::optional<Cancel> cancel;
+};
+
+/// What the scores of a closed set of labels mean for one model and one prompt. Made by Model::load_calibration and
+/// Model::calibrate. Any number of threads may use it.
+class Calibration {
+  public:
+    /// Writes it to a file, which is complete or as it was before.
+    void save(std::string_view path) const {
+        const slm_str text = detail::text(path);
+        detail::check([&](slm_error **error) { return slm_calibration_save(handle_.get(), text.data, text.len, error); });
+    }
+
+    /// What its file holds.
+    std::string json() const {
+        return detail::take([&](slm_string *text, slm_error **error) {
+            return slm_calibration_json(handle_.get(), text, error);
+        });
+    }
+
+    /// What it tells of itself.
+    slm_calibration_facts facts() const {
+        slm_calibration_facts facts{};
+        detail::check([&](slm_error **error) {
+            return slm_calibration_describe(handle_.get(), &facts, sizeof facts, error);
+        });
+        return facts;
+    }
+
+    /// The name of a class; empty for an index that no class has.
+    std::string class_name(size_t index) const {
+        return std::string(detail::view(slm_calibration_class(handle_.get(), index)));
+    }
+
+    /// The handle in C, owned by this object.
+    const slm_calibration *handle() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Model;
+    explicit Calibration(const slm_calibration *handle) : handle_(handle) {}
+
+    detail::Owned<const slm_calibration> handle_;
+};
+
 /// Which label fits, and how probable each is.
 struct Classification {
     /// The index of the most probable label.
@@ -411,6 +483,27 @@ class Session {
             const slm_str text = detail::text(prompt);
             return slm_stream_new(handle_.get(), text.data, text.len, c, stream, error);
         });
+    }
+
+    /// Decides for the class of a prompt that is taken as it is. How labels are scored is the calibration's to say.
+    Decision decide(std::string_view prompt, const Calibration &calibration, const ClassifyOptions &options = {}) {
+        return decide(calibration, options,
+                      [&](const slm_classify_options *c, slm_decision *decision, float *probabilities, slm_error **error) {
+                          const slm_str text = detail::text(prompt);
+                          return slm_decide(handle_.get(), text.data, text.len, calibration.handle(), c, decision,
+                                            sizeof *decision, probabilities, error);
+                      });
+    }
+
+    /// Decides for the class of a conversation.
+    Decision decide(const std::vector<Message> &messages, const Calibration &calibration,
+                    const ClassifyOptions &options = {}) {
+        const auto list = to_c(messages);
+        return decide(calibration, options,
+                      [&](const slm_classify_options *c, slm_decision *decision, float *probabilities, slm_error **error) {
+                          return slm_chat_decide(handle_.get(), list.data(), list.size(), calibration.handle(), c, decision,
+                                                 sizeof *decision, probabilities, error);
+                      });
     }
 
     /// Scores labels as continuations of a prompt that is taken as it is.
@@ -546,6 +639,22 @@ class Session {
         return result;
     }
 
+    template <typename Function>
+    static Decision decide(const Calibration &calibration, const ClassifyOptions &options, Function &&function) {
+        auto c = detail::defaults(slm_classify_options_init);
+        c.deadline_ms = detail::milliseconds(options.deadline);
+        c.cancel = options.cancel ? options.cancel->handle() : nullptr;
+        slm_decision found{};
+        Decision result;
+        result.probabilities.resize(calibration.facts().class_count);
+        detail::check([&](slm_error **error) { return function(&c, &found, result.probabilities.data(), error); });
+        result.index = static_cast<size_t>(found.class_index);
+        result.label = calibration.class_name(result.index);
+        result.probability = found.probability;
+        result.abstain = found.abstain != 0;
+        return result;
+    }
+
     detail::Owned<slm_session> handle_;
 };
 
@@ -604,6 +713,57 @@ class Model {
         slm_session *session = nullptr;
         detail::check([&](slm_error **error) { return slm_session_new(handle_.get(), &c, &session, error); });
         return Session(session);
+    }
+
+    /// Reads a calibration that was made for this model. `prompt` identifies the form of the prompts that it is for; empty
+    /// takes one for any.
+    Calibration load_calibration(std::string_view path, std::string_view prompt = {}) const {
+        const slm_str file = detail::text(path), form = detail::text(prompt);
+        const slm_calibration *calibration = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_calibration_load(handle_.get(), file.data, file.len, form.data, form.len, &calibration, error);
+        });
+        return Calibration(calibration);
+    }
+
+    /// Reads a calibration from the text of its file.
+    Calibration parse_calibration(std::string_view json, std::string_view prompt = {}) const {
+        const slm_str text = detail::text(json), form = detail::text(prompt);
+        const slm_calibration *calibration = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_calibration_parse(handle_.get(), text.data, text.len, form.data, form.len, &calibration, error);
+        });
+        return Calibration(calibration);
+    }
+
+    /// Learns a calibration from labelled examples; see slm_calibration_fit. `session` is one of this model, the first labels
+    /// are those of the classes, and `prompt` is any text that identifies the form of the prompts.
+    Calibration calibrate(Session &session, const std::vector<std::string> &classes, const std::vector<std::string> &labels,
+                          const std::vector<LabelledPrompt> &examples, std::string_view prompt,
+                          const CalibrationOptions &options = {}) const {
+        auto c = detail::defaults(slm_calibration_options_init);
+        c.score = options.score;
+        c.risk = options.risk;
+        c.confidence = options.confidence;
+        c.cancel = options.cancel ? options.cancel->handle() : nullptr;
+        const auto texts = [](const std::vector<std::string> &list) {
+            std::vector<slm_str> texts;
+            texts.reserve(list.size());
+            for (const std::string &text : list) texts.push_back(detail::text(text));
+            return texts;
+        };
+        const auto class_list = texts(classes), label_list = texts(labels);
+        std::vector<slm_labelled_prompt> list;
+        list.reserve(examples.size());
+        for (const LabelledPrompt &example : examples) list.push_back({detail::text(example.prompt), example.class_index});
+        const slm_str form = detail::text(prompt);
+        const slm_calibration *calibration = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_calibration_fit(handle_.get(), session.handle(), form.data, form.len, class_list.data(),
+                                       class_list.size(), label_list.data(), label_list.size(), list.data(), list.size(), &c,
+                                       &calibration, error);
+        });
+        return Calibration(calibration);
     }
 
     /// What the model is and how it runs, as a JSON object.

@@ -52,21 +52,23 @@ impl Options for slm_classify_options {
 ///
 /// # Safety
 /// `options` is NULL or points to options whose pointers are NULL or valid.
-unsafe fn read_options(options: *const slm_classify_options) -> Outcome<ClassifyOptions> {
+pub(crate) unsafe fn read_options(options: *const slm_classify_options) -> Outcome<ClassifyOptions> {
     // SAFETY: passed on.
     let (options, cancel) = unsafe {
         let options = options::read(options)?;
         (options, optional(options.cancel))
     };
-    Ok(ClassifyOptions {
-        score: match options.score {
-            SLM_SCORE_JOINT => LabelScore::Joint,
-            SLM_SCORE_TRIE_NORMALISED => LabelScore::TrieNormalised,
-            other => return Err(Failure::new(SLM_INVALID_ARGUMENT, format!("there is no score {other}"))),
-        },
-        deadline: (options.deadline_ms > 0).then(|| Duration::from_millis(options.deadline_ms)),
-        cancel: cancel.map(slm_cancel::token),
-    })
+    let deadline = (options.deadline_ms > 0).then(|| Duration::from_millis(options.deadline_ms));
+    Ok(ClassifyOptions { score: score(options.score)?, deadline, cancel: cancel.map(slm_cancel::token) })
+}
+
+/// The score that a number stands for.
+pub(crate) fn score(score: i32) -> Outcome<LabelScore> {
+    match score {
+        SLM_SCORE_JOINT => Ok(LabelScore::Joint),
+        SLM_SCORE_TRIE_NORMALISED => Ok(LabelScore::TrieNormalised),
+        other => Err(Failure::new(SLM_INVALID_ARGUMENT, format!("there is no score {other}"))),
+    }
 }
 
 /// Fills `options`, a struct of `size` bytes, with the defaults.

@@ -47,6 +47,8 @@ pub mod statistics;
 
 pub mod classify;
 
+pub mod calibration;
+
 pub mod logits;
 
 pub mod cancel;

@@ -252,6 +252,56 @@ static void labels_are_scored(const slm_model *model) {
     slm_session_free(session);
 }
 
+/* A calibration decides, and is refused for another prompt. */
+static void calibrations_decide(const slm_model *model) {
+    enum { COUNT = 12 };
+    slm_str classes[] = {{"yes", SLM_NUL}, {"no", SLM_NUL}};
+    slm_str labels[] = {{" yes", SLM_NUL}, {" no", SLM_NUL}};
+    char prompts[COUNT][32];
+    slm_labelled_prompt examples[COUNT];
+    slm_calibration_options options;
+    slm_calibration_facts facts;
+    slm_decision decision = {99, -1, 99};
+    slm_session *session = NULL;
+    const slm_calibration *calibration = NULL, *parsed = NULL;
+    slm_string json = {NULL, 0};
+    float probabilities[2] = {-1, -1};
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(prompts[i], sizeof prompts[i], "Door %u is %s:", (unsigned)i, i % 2 ? "shut" : "ajar");
+        examples[i].prompt.data = prompts[i];
+        examples[i].prompt.len = SLM_NUL;
+        examples[i].class_index = i % 2;
+    }
+    EXPECT(SLM_OK, slm_session_new(model, NULL, &session, &error));
+    EXPECT(SLM_OK, slm_calibration_options_init(&options, sizeof options, &error));
+    options.risk = 0;
+    EXPECT(SLM_OK, slm_calibration_fit(model, session, "doors", SLM_NUL, classes, 2, labels, 2, examples, COUNT, &options,
+                                       &calibration, &error));
+    EXPECT(SLM_OK, slm_calibration_describe(calibration, &facts, sizeof facts, &error));
+    REQUIRE(facts.class_count == 2 && facts.label_count == 2 && facts.examples == COUNT && facts.threshold == 0);
+    REQUIRE(strcmp(slm_calibration_class(calibration, 1).data, "no") == 0);
+    REQUIRE(slm_calibration_class(calibration, 2).len == 0 && slm_calibration_class(NULL, 0).len == 0);
+    EXPECT(SLM_OK, slm_decide(session, prompts[0], SLM_NUL, calibration, NULL, &decision, sizeof decision, probabilities,
+                              &error));
+    REQUIRE(decision.class_index < 2 && decision.abstain == 0);
+    REQUIRE(decision.probability == probabilities[decision.class_index]);
+    REQUIRE(fabs(1 - probabilities[0] - probabilities[1]) < 1e-5);
+    EXPECT(SLM_OK, slm_calibration_json(calibration, &json, &error));
+    EXPECT(SLM_OK, slm_calibration_parse(model, json.data, json.len, NULL, 0, &parsed, &error));
+    slm_calibration_free(parsed);
+    EXPECT(SLM_INVALID_ARGUMENT, slm_calibration_parse(model, json.data, json.len, "windows", SLM_NUL, &parsed, &error));
+    EXPECT(SLM_INVALID_MODEL, slm_calibration_parse(model, "[]", SLM_NUL, NULL, 0, &parsed, &error));
+    EXPECT(SLM_NULL_POINTER, slm_calibration_load(NULL, "x", SLM_NUL, NULL, 0, &parsed, &error));
+    EXPECT(SLM_NULL_POINTER, slm_decide(session, "x", 1, NULL, NULL, &decision, sizeof decision, NULL, &error));
+    EXPECT(SLM_NULL_POINTER, slm_decide(session, "x", 1, calibration, NULL, NULL, sizeof decision, NULL, &error));
+    EXPECT(SLM_INVALID_ARGUMENT, slm_calibration_fit(model, session, "doors", SLM_NUL, classes, 2, labels, 2, examples, 2,
+                                                     NULL, &parsed, &error));
+    slm_string_free(&json);
+    slm_calibration_free(calibration);
+    slm_calibration_free(NULL);
+    slm_session_free(session);
+}
+
 /* The files of a directory through callbacks, which count their calls. */
 typedef struct {
     const char *directory;
@@ -380,6 +430,7 @@ int main(int argc, char **argv) {
     callbacks_decide(model);
     cancelling_ends(model);
     labels_are_scored(model);
+    calibrations_decide(model);
     texts_round_trip(model);
     models_tell(argv[1], model);
     callbacks_read(argv[1], model);

@@ -179,6 +179,33 @@ void classifications(const Model &model) {
     thrown(SLM_CANCELLED, [&] { session.classify("The pump is leaking.", labels, options); });
 }
 
+void calibrations(const Model &model) {
+    Session session = model.session();
+    const std::vector<std::string> classes = {"urgent", "routine"}, labels = {" urgent", " routine", " nothing"};
+    std::vector<edgeslm::LabelledPrompt> examples;
+    for (size_t i = 0; i < 24; i++)
+        examples.push_back({"Case " + std::to_string(i) + (i % 2 ? ": it leaks" : ": it hums") + ". This is", i % 2});
+    edgeslm::CalibrationOptions options;
+    options.risk = 0.4;
+    const auto calibration = model.calibrate(session, classes, labels, examples, "pumps 1", options);
+    const auto facts = calibration.facts();
+    REQUIRE(facts.class_count == 2 && facts.label_count == 3 && facts.examples == 24 && facts.risk == 0.4);
+    REQUIRE(calibration.class_name(1) == "routine" && calibration.class_name(2).empty());
+    const auto decision = session.decide(examples[3].prompt, calibration);
+    const auto &p = decision.probabilities;
+    REQUIRE(p.size() == 2 && std::fabs(p[0] + p[1] - 1) < 1e-5 && p[decision.index] == decision.probability);
+    REQUIRE(decision.label == classes[decision.index] && decision.abstain == (decision.probability < facts.threshold));
+    const auto parsed = model.parse_calibration(calibration.json(), "pumps 1");
+    REQUIRE(session.decide(examples[3].prompt, parsed).probabilities == p);
+    REQUIRE(session.decide({{"user", question}}, parsed).probabilities.size() == 2);
+    thrown(SLM_INVALID_ARGUMENT, [&] { model.parse_calibration(calibration.json(), "pumps 2"); });
+    thrown(SLM_INVALID_MODEL, [&] { model.parse_calibration("{}"); });
+    thrown(SLM_NOT_FOUND, [&] { model.load_calibration("absent.calibration.json"); });
+    options.cancel = Cancel();
+    options.cancel->signal();
+    thrown(SLM_CANCELLED, [&] { model.calibrate(session, classes, labels, examples, "pumps 1", options); });
+}
+
 void logits(const Model &model) {
     Session session = model.session();
     const auto prompt = model.tokenize(question);
@@ -317,6 +344,7 @@ int main(int, char **argv) {
         streams(model);
         sampling(model);
         classifications(model);
+    calibrations(model);
         logits(model);
         history(model);
         moves(directory);

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Threading;
 
 namespace EdgeSlm
 {
@@ -94,6 +95,84 @@ namespace EdgeSlm
                     return result;
                 });
                 return new Session(session, vocabularySize);
+            }
+        }
+
+        /// <summary>Reads a calibration that was made for this model, such as <c>edgeslm calibrate</c> writes.
+        /// <paramref name="prompt"/> identifies the form of the prompts that it is for; empty takes one for any.</summary>
+        /// <exception cref="SlmException">It is damaged, or for another model or prompt.</exception>
+        public Calibration LoadCalibration(string path, string prompt = "")
+        {
+            using (var arena = new Arena())
+            {
+                NativeMethods.Str file = arena.Required(path, nameof(path)), form = arena.Text(prompt);
+                return new Calibration(handle.Use(model =>
+                {
+                    IntPtr calibration, error;
+                    Interop.Check(NativeMethods.CalibrationLoad(model, file.Data, file.Length, form.Data, form.Length, &calibration,
+                        &error), error);
+                    return calibration;
+                }));
+            }
+        }
+
+        /// <summary>Reads a calibration from the text of its file.</summary>
+        /// <exception cref="SlmException">It is damaged, or for another model or prompt.</exception>
+        public Calibration ParseCalibration(string json, string prompt = "")
+        {
+            using (var arena = new Arena())
+            {
+                NativeMethods.Str text = arena.Required(json, nameof(json)), form = arena.Text(prompt);
+                return new Calibration(handle.Use(model =>
+                {
+                    IntPtr calibration, error;
+                    Interop.Check(NativeMethods.CalibrationParse(model, text.Data, text.Length, form.Data, form.Length, &calibration,
+                        &error), error);
+                    return calibration;
+                }));
+            }
+        }
+
+        /// <summary>Learns from labelled prompts what the scores of labels mean, and which decisions to leave to a person.
+        /// <paramref name="session"/> is one of this model; the first labels are those of the classes, further ones are words that only
+        /// help; <paramref name="prompt"/> is any text that identifies the form of the prompts.</summary>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+        public Calibration Calibrate(Session session, IReadOnlyList<string> classes, IReadOnlyList<string> labels,
+            IReadOnlyList<LabelledPrompt> examples, string prompt, CalibrationOptions options = null,
+            CancellationToken cancellationToken = default(CancellationToken))
+        {
+            if (session == null) throw new ArgumentNullException(nameof(session));
+            if (examples == null) throw new ArgumentNullException(nameof(examples));
+            options = options ?? new CalibrationOptions();
+            using (var arena = new Arena())
+            {
+                var native = (NativeMethods.CalibrationOptions*)arena.Zeroed(1, sizeof(NativeMethods.CalibrationOptions));
+                IntPtr error;
+                Interop.Check(
+                    NativeMethods.CalibrationOptionsInit(native, (UIntPtr)sizeof(NativeMethods.CalibrationOptions), &error), error);
+                native->Score = (int)options.Score;
+                native->Risk = options.Risk;
+                native->Confidence = options.Confidence;
+                var list = (NativeMethods.LabelledPrompt*)arena.Zeroed(examples.Count, sizeof(NativeMethods.LabelledPrompt));
+                for (var i = 0; i < examples.Count; i++)
+                {
+                    var example = examples[i] ?? throw new ArgumentNullException(nameof(examples));
+                    list[i].Prompt = arena.Required(example.Prompt, nameof(examples));
+                    list[i].ClassIndex = (UIntPtr)example.ClassIndex;
+                }
+                var form = arena.Text(prompt);
+                var pointers = (Classes: (IntPtr)arena.Texts(classes, nameof(classes)), Labels: (IntPtr)arena.Texts(labels, nameof(labels)),
+                    Examples: (IntPtr)list, Options: (IntPtr)native);
+                return new Calibration(session.Cancellable(cancellationToken, (conversation, flag) => handle.Use(model =>
+                {
+                    IntPtr calibration, failure;
+                    ((NativeMethods.CalibrationOptions*)pointers.Options)->Cancel = flag;
+                    Interop.Check(NativeMethods.CalibrationFit(model, conversation, form.Data, form.Length,
+                        (NativeMethods.Str*)pointers.Classes, (UIntPtr)classes.Count, (NativeMethods.Str*)pointers.Labels,
+                        (UIntPtr)labels.Count, (NativeMethods.LabelledPrompt*)pointers.Examples, (UIntPtr)examples.Count,
+                        (NativeMethods.CalibrationOptions*)pointers.Options, &calibration, &failure), failure);
+                    return calibration;
+                })));
             }
         }
 

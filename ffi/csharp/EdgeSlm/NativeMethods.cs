@@ -173,6 +173,43 @@ namespace EdgeSlm
             public IntPtr Cancel;
         }
 
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct CalibrationOptions
+        {
+            public uint StructSize;
+            public int Score;
+            public double Risk;
+            public double Confidence;
+            public IntPtr Cancel;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct LabelledPrompt
+        {
+            public Str Prompt;
+            public UIntPtr ClassIndex;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct CalibrationFacts
+        {
+            public ulong ClassCount;
+            public ulong LabelCount;
+            public ulong Examples;
+            public double Threshold;
+            public double Risk;
+            public double Confidence;
+            public double LogLoss;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct Decision
+        {
+            public ulong ClassIndex;
+            public float Probability;
+            public uint Abstain;
+        }
+
         [DllImport(Library, EntryPoint = "slm_version", CallingConvention = CallingConvention.Cdecl)]
         internal static extern byte* Version();
 
@@ -310,6 +347,45 @@ namespace EdgeSlm
         [DllImport(Library, EntryPoint = "slm_chat_classify", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int ChatClassify(IntPtr session, Message* messages, UIntPtr messageCount, Str* labels, UIntPtr count,
             ClassifyOptions* options, float* probabilities, UIntPtr* best, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_load", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationLoad(IntPtr model, byte* path, UIntPtr pathLength, byte* prompt, UIntPtr promptLength,
+            IntPtr* calibration, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_parse", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationParse(IntPtr model, byte* json, UIntPtr jsonLength, byte* prompt, UIntPtr promptLength,
+            IntPtr* calibration, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_options_init", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationOptionsInit(CalibrationOptions* options, UIntPtr size, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_fit", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationFit(IntPtr model, IntPtr session, byte* prompt, UIntPtr promptLength, Str* classes,
+            UIntPtr classCount, Str* labels, UIntPtr labelCount, LabelledPrompt* examples, UIntPtr exampleCount,
+            CalibrationOptions* options, IntPtr* calibration, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_save", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationSave(IntPtr calibration, byte* path, UIntPtr pathLength, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_json", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationJson(IntPtr calibration, Str* json, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_describe", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int CalibrationDescribe(IntPtr calibration, CalibrationFacts* facts, UIntPtr size, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_class", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern Str CalibrationClass(IntPtr calibration, UIntPtr index);
+
+        [DllImport(Library, EntryPoint = "slm_calibration_free", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern void CalibrationFree(IntPtr calibration);
+
+        [DllImport(Library, EntryPoint = "slm_decide", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int Decide(IntPtr session, byte* prompt, UIntPtr length, IntPtr calibration, ClassifyOptions* options,
+            Decision* decision, UIntPtr size, float* probabilities, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_chat_decide", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int ChatDecide(IntPtr session, Message* messages, UIntPtr messageCount, IntPtr calibration,
+            ClassifyOptions* options, Decision* decision, UIntPtr size, float* probabilities, IntPtr* error);
 
         [DllImport(Library, EntryPoint = "slm_cancel_new", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int CancelNew(IntPtr* cancel, IntPtr* error);

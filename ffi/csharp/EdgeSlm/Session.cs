@@ -137,7 +137,67 @@ namespace EdgeSlm
             return new Classification(labels[index], index, probabilities);
         }
 
-        private T Cancellable<T>(CancellationToken cancellationToken, Func<IntPtr, IntPtr, T> call)
+        /// <summary>Decides for the class of a prompt that is taken as it is, by a calibration for this form of prompt.</summary>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+        public Decision Decide(string prompt, Calibration calibration, TimeSpan? deadline = null,
+            CancellationToken cancellationToken = default(CancellationToken))
+        {
+            using (var arena = new Arena())
+            {
+                var text = arena.Required(prompt, nameof(prompt));
+                return Decide(arena, calibration, deadline, cancellationToken,
+                    (IntPtr session, IntPtr native, NativeMethods.ClassifyOptions* options, NativeMethods.Decision* decision,
+                        float* probabilities, IntPtr* error) =>
+                        NativeMethods.Decide(session, text.Data, text.Length, native, options, decision,
+                            (UIntPtr)sizeof(NativeMethods.Decision), probabilities, error));
+            }
+        }
+
+        /// <summary>Decides for the class of a conversation.</summary>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+        public Decision Decide(IReadOnlyList<ChatMessage> messages, Calibration calibration, TimeSpan? deadline = null,
+            CancellationToken cancellationToken = default(CancellationToken))
+        {
+            using (var arena = new Arena())
+            {
+                var conversation = (IntPtr)arena.Messages(messages);
+                return Decide(arena, calibration, deadline, cancellationToken,
+                    (IntPtr session, IntPtr native, NativeMethods.ClassifyOptions* options, NativeMethods.Decision* decision,
+                        float* probabilities, IntPtr* error) =>
+                        NativeMethods.ChatDecide(session, (NativeMethods.Message*)conversation, (UIntPtr)messages.Count, native, options,
+                            decision, (UIntPtr)sizeof(NativeMethods.Decision), probabilities, error));
+            }
+        }
+
+        private delegate int DecideClass(IntPtr session, IntPtr calibration, NativeMethods.ClassifyOptions* options,
+            NativeMethods.Decision* decision, float* probabilities, IntPtr* error);
+
+        private Decision Decide(Arena arena, Calibration calibration, TimeSpan? deadline, CancellationToken cancellationToken,
+            DecideClass function)
+        {
+            if (calibration == null) throw new ArgumentNullException(nameof(calibration));
+            var options = (NativeMethods.ClassifyOptions*)arena.Zeroed(1, sizeof(NativeMethods.ClassifyOptions));
+            IntPtr error;
+            Interop.Check(NativeMethods.ClassifyOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ClassifyOptions), &error), error);
+            options->DeadlineMs = Interop.Milliseconds(deadline);
+            var count = calibration.Classes.Count;
+            var pointers = (Options: (IntPtr)options, Probabilities: (IntPtr)arena.Zeroed(count, sizeof(float)));
+            var found = Cancellable(cancellationToken, (session, flag) => calibration.Use(native =>
+            {
+                NativeMethods.Decision decision;
+                IntPtr failure;
+                ((NativeMethods.ClassifyOptions*)pointers.Options)->Cancel = flag;
+                Interop.Check(function(session, native, (NativeMethods.ClassifyOptions*)pointers.Options, &decision,
+                    (float*)pointers.Probabilities, &failure), failure);
+                return decision;
+            }));
+            var probabilities = new float[count];
+            for (var i = 0; i < count; i++) probabilities[i] = ((float*)pointers.Probabilities)[i];
+            var index = checked((int)found.ClassIndex);
+            return new Decision(calibration.Classes[index], index, probabilities, found.Abstain != 0);
+        }
+
+        internal T Cancellable<T>(CancellationToken cancellationToken, Func<IntPtr, IntPtr, T> call)
         {
             using (var cancel = new CancelFlag(cancellationToken))
             {

@@ -24,6 +24,7 @@ internal static partial class Tests
             { "a turn enters the history", ATurnEntersTheHistory },
             { "probabilities where asked for", Probabilities },
             { "labels get probabilities", LabelsGetProbabilities },
+            { "calibrations decide", CalibrationsDecide },
             { "sampling is repeatable", SamplingIsRepeatable },
             { "failures tell their parts", FailuresTellTheirParts },
             { "nulls are named", NullsAreNamed },

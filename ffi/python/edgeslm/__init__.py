@@ -27,7 +27,7 @@ from ._errors import (
     TemplateError,
     UnsupportedError,
 )
-from ._model import Classification, MemoryEstimate, Model, Session
+from ._model import Calibration, CalibrationFacts, Classification, Decision, MemoryEstimate, Model, Session
 from ._native import ffi as _ffi
 from ._native import lib as _lib
 from ._options import Message, Sampling
@@ -43,8 +43,8 @@ def build_info() -> dict[str, Any]:
 
 
 __all__ = [
-    "BusyError", "CancelledError", "Classification", "ClosedError", "ContextLengthError", "DeadlineError", "EdgeSlmError",
-    "Event", "Finished", "InvalidArgumentError", "InvalidModelError", "MemoryBudgetError", "MemoryEstimate", "Message",
-    "Model", "NotFoundError", "PromptProgress", "Sampling", "Session", "Source", "Statistics", "Stream", "TemplateError",
-    "Text", "Token", "UnsupportedError", "__version__", "build_info",
+    "BusyError", "Calibration", "CalibrationFacts", "CancelledError", "Classification", "ClosedError", "ContextLengthError",
+    "DeadlineError", "Decision", "EdgeSlmError", "Event", "Finished", "InvalidArgumentError", "InvalidModelError",
+    "MemoryBudgetError", "MemoryEstimate", "Message", "Model", "NotFoundError", "PromptProgress", "Sampling", "Session",
+    "Source", "Statistics", "Stream", "TemplateError", "Text", "Token", "UnsupportedError", "__version__", "build_info",
 ]

@@ -54,6 +54,41 @@ class Classification:
     probabilities: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A class with its calibrated probability, and whether to rely on it."""
+
+    label: str
+    index: int
+    probabilities: tuple[float, ...]
+    """One a class; they sum to 1."""
+    abstain: bool
+    """The class is too improbable for the risk that was accepted: a person or a larger model should decide."""
+
+    @property
+    def probability(self) -> float:
+        """Of the class."""
+        return self.probabilities[self.index]
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """What a calibration tells of itself."""
+
+    class_count: int
+    label_count: int
+    examples: int
+    """How many it was fitted to."""
+    threshold: float
+    """A decision with a lower probability abstains; above 1 all do, 0 none."""
+    risk: float
+    """The share of wrong decisions that was accepted; 0 where none was named."""
+    confidence: float
+    """The probability with which that is kept to."""
+    log_loss: float
+    """The mean negative log-likelihood of the examples' classes in cross-validation, in nats."""
+
+
 class _Handle:
     """An object that owns a handle of the library."""
 
@@ -199,6 +234,65 @@ class Model(_Handle):
         """
         return Session(self, **options)
 
+    def load_calibration(self, path: Union[str, os.PathLike[str]], prompt: str = "") -> Calibration:
+        """Reads a calibration that was made for this model, such as ``edgeslm calibrate`` writes.
+
+        ``prompt`` identifies the form of the prompts that it is for; empty takes one for any.
+        """
+        return self._calibration(lib.slm_calibration_load, os.fspath(path), prompt)
+
+    def parse_calibration(self, text: str, prompt: str = "") -> Calibration:
+        """Reads a calibration from the text of its file."""
+        return self._calibration(lib.slm_calibration_parse, text, prompt)
+
+    def _calibration(self, function: Callable[..., int], text: str, prompt: str) -> Calibration:
+        keep, handle = Keep(), ffi.new("slm_calibration **")
+        self._call(function, *keep.bytes(text), *keep.bytes(prompt), handle)
+        return Calibration(handle[0])
+
+    def calibrate(
+        self,
+        session: Session,
+        classes: Sequence[str],
+        labels: Sequence[str],
+        examples: Sequence[tuple[str, int]],
+        *,
+        prompt: str,
+        score: str = "joint",
+        risk: float = 0.1,
+        confidence: float = 0.9,
+    ) -> Calibration:
+        """Learns from labelled prompts what the scores of labels mean, and which decisions to leave to a person.
+
+        Args:
+            session: one of this model.
+            classes: their names.
+            labels: one for each class, as the model goes on with it; then further words that only help.
+            examples: prompts with the index of their class; at least two of each class, better ten or more.
+            prompt: any text that identifies the form of the prompts.
+            score: as in :meth:`Session.classify`.
+            risk: the share of wrong decisions that is accepted among those that do not abstain; 0 never abstains.
+            confidence: the probability with which that share is kept to.
+        """
+        keep, cancel, handle = Keep(), new_cancel(), ffi.new("slm_calibration **")
+        options = keep.options("calibration")
+        options.score, options.risk, options.confidence = _choice("score", _SCORES, score), risk, confidence
+        options.cancel = cancel
+        array = ffi.new("slm_labelled_prompt[]", max(1, len(examples)))
+        for index, (text, of_class) in enumerate(examples):
+            keep.put(array[index].prompt, text)
+            array[index].class_index = of_class
+        texts = keep.texts(classes), len(classes), keep.texts(labels), len(labels)
+        form = keep.bytes(prompt)
+        with session._using() as native:
+            interruptible(
+                lambda: self._call(
+                    lib.slm_calibration_fit, native, *form, *texts, array, len(examples), options, handle
+                ),
+                cancel,
+            )
+        return Calibration(handle[0])
+
     def count_tokens(self, text: str, mode: str = "prompt") -> int:
         """How many tokens ``text`` has; for the modes see :meth:`tokenize`."""
         keep, count = Keep(), ffi.new("size_t *")
@@ -229,6 +323,47 @@ class Model(_Handle):
         return self._take(lib.slm_render_chat, keep.messages(messages), len(messages), data, length)
 
     def __enter__(self) -> Model:
+        return self
+
+
+class Calibration(_Handle):
+    """What the scores of a closed set of labels mean for one model and one prompt.
+
+    Made by :meth:`Model.calibrate` and :meth:`Model.load_calibration`. Any number of threads may use it.
+    """
+
+    _what = "calibration"
+
+    def __init__(self, handle: Any) -> None:
+        self._own(handle, lib.slm_calibration_free)
+
+    @property
+    def facts(self) -> CalibrationFacts:
+        """What it tells of itself."""
+        facts = ffi.new("slm_calibration_facts *")
+        self._call(lib.slm_calibration_describe, facts, ffi.sizeof("slm_calibration_facts"))
+        return CalibrationFacts(
+            facts.class_count, facts.label_count, facts.examples, facts.threshold, facts.risk, facts.confidence, facts.log_loss
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        with self._using() as handle:
+            texts = [lib.slm_calibration_class(handle, index) for index in range(self.facts.class_count)]
+            return tuple(ffi.buffer(text.data, text.len)[:].decode() for text in texts)
+
+    @property
+    def json(self) -> str:
+        """What its file holds."""
+        return self._take(lib.slm_calibration_json)
+
+    def save(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Writes it to a file, which is complete or as it was before."""
+        keep = Keep()
+        self._call(lib.slm_calibration_save, *keep.bytes(os.fspath(path)))
+
+    def __enter__(self) -> Calibration:
         return self
 
 
@@ -296,6 +431,32 @@ class Session(_Handle):
             lambda: self._call(function, *arguments, texts, len(labels), options, probabilities, best), cancel
         )
         return Classification(labels[best[0]], int(best[0]), tuple(probabilities)[: len(labels)])
+
+    def decide(
+        self,
+        prompt: Union[str, Sequence[Message]],
+        calibration: Calibration,
+        *,
+        deadline: Optional[float] = None,
+    ) -> Decision:
+        """Decides for the class of a prompt or of a conversation, by a calibration for this form of prompt."""
+        keep, cancel = Keep(), new_cancel()
+        options = keep.options("classify")
+        options.deadline_ms, options.cancel = milliseconds(deadline), cancel
+        count = calibration.facts.class_count
+        decision, probabilities = ffi.new("slm_decision *"), ffi.new("float[]", count)
+        size = ffi.sizeof("slm_decision")
+        function: Any
+        if isinstance(prompt, str):
+            function, arguments = lib.slm_decide, keep.bytes(prompt)
+        else:
+            function, arguments = lib.slm_chat_decide, (keep.messages(prompt), len(prompt))
+        with calibration._using() as native:
+            interruptible(
+                lambda: self._call(function, *arguments, native, options, decision, size, probabilities), cancel
+            )
+        index = int(decision.class_index)
+        return Decision(calibration.classes[index], index, tuple(probabilities), bool(decision.abstain))
 
     def logits(self, tokens: Sequence[int], last: int = 1) -> numpy.typing.NDArray[numpy.float32]:
         """The logits after each of the last ``last`` tokens: an array ``[last, vocabulary]``. Needs numpy."""

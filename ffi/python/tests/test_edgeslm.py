@@ -172,6 +172,50 @@ def test_labels_get_probabilities(session):
         session.classify("x", ["a"], score="other")
 
 
+CLASSES, WORDS = ["urgent", "routine"], [" urgent", " routine", " nothing"]
+CASES = [(f"Case {index}: the pump {'leaks' if index % 2 else 'hums'} at {index}. This is", index % 2) for index in range(24)]
+
+
+def test_a_calibration_decides_and_survives_saving(model, session, tmp_path):
+    calibration = model.calibrate(session, CLASSES, WORDS, CASES, prompt="pumps 1", risk=0.4, confidence=0.8)
+    assert calibration.classes == ("urgent", "routine")
+    facts = calibration.facts
+    assert (facts.class_count, facts.label_count, facts.examples) == (2, 3, 24)
+    assert (facts.risk, facts.confidence) == (0.4, 0.8) and facts.log_loss > 0
+    path = tmp_path / "pumps.json"
+    calibration.save(path)
+    assert path.read_text(encoding="utf-8") == calibration.json
+    with model.load_calibration(path, "pumps 1") as loaded, model.parse_calibration(calibration.json) as parsed:
+        for prompt, _ in CASES[:4]:
+            decision = session.decide(prompt, calibration)
+            assert math.isclose(sum(decision.probabilities), 1, rel_tol=1e-5)
+            assert decision.label == CLASSES[decision.index] and decision.probability == max(decision.probabilities)
+            assert decision.abstain == (decision.probability < facts.threshold)
+            assert session.decide(prompt, loaded) == decision == session.decide(prompt, parsed)
+        chat = session.decide([{"role": "user", "content": QUESTION}], loaded)
+        assert len(chat.probabilities) == 2
+    with pytest.raises(edgeslm.ClosedError):
+        session.decide("x", loaded)
+
+
+def test_calibrations_of_others_are_refused(model, session, tmp_path):
+    calibration = model.calibrate(session, CLASSES, WORDS, CASES, prompt="pumps 1", risk=0)
+    assert calibration.facts.threshold == 0 and not session.decide(CASES[0][0], calibration).abstain
+    with pytest.raises(edgeslm.InvalidArgumentError, match="another prompt"):
+        model.parse_calibration(calibration.json, "pumps 2")
+    other = calibration.json.replace('"model":"', '"model":"0')
+    with pytest.raises(edgeslm.InvalidArgumentError, match="another model"):
+        model.parse_calibration(other)
+    with pytest.raises(edgeslm.InvalidModelError, match="not JSON"):
+        model.parse_calibration(calibration.json[:100])
+    with pytest.raises(edgeslm.NotFoundError):
+        model.load_calibration(tmp_path / "absent.json")
+    with pytest.raises(edgeslm.InvalidArgumentError, match="1 examples"):
+        model.calibrate(session, CLASSES, WORDS, CASES[:3], prompt="p")
+    with pytest.raises(edgeslm.InvalidArgumentError, match="1 labels for 2 classes"):
+        model.calibrate(session, CLASSES, WORDS[:1], CASES, prompt="p")
+
+
 def test_sampling_is_repeatable_and_greedy_by_default(session):
     def answer(seed):
         sampling = edgeslm.Sampling(temperature=1.5, seed=seed)
