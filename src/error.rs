@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Tokenizer,
     /// The chat template is damaged, raised an error, or ran for too long.
     Template,
+    /// A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it.
+    Grammar,
     /// The caller cancelled the work.
     Cancelled,
     /// The deadline passed.
@@ -44,7 +46,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotFound,
         Self::Io,
         Self::InvalidModel,
@@ -54,6 +56,7 @@ impl ErrorKind {
         Self::ContextLength,
         Self::Tokenizer,
         Self::Template,
+        Self::Grammar,
         Self::Cancelled,
         Self::DeadlineExceeded,
         Self::Busy,
@@ -73,6 +76,7 @@ impl ErrorKind {
             Self::ContextLength => "context_length",
             Self::Tokenizer => "tokenizer",
             Self::Template => "template",
+            Self::Grammar => "grammar",
             Self::Cancelled => "cancelled",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Busy => "busy",

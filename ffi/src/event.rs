@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use edgeslm::session::{Event, FinishReason};
+use edgeslm::session::{Completion, Event, FinishReason};
 
 use crate::statistics::slm_statistics;
 use crate::string::{Text, slm_str};
@@ -28,6 +28,18 @@ pub const SLM_FINISH_CONTEXT_LENGTH: i32 = 4;
 pub const SLM_FINISH_CANCELLED: i32 = 5;
 /// The deadline passed.
 pub const SLM_FINISH_DEADLINE: i32 = 6;
+
+/// The grammar allows no further text: the answer is complete.
+pub const SLM_FINISH_GRAMMAR: i32 = 7;
+
+/// The answer ended of itself: at a stop token, a stop string or the end of its grammar.
+pub const SLM_COMPLETION_COMPLETE: i32 = 1;
+/// It ran out of time, tokens or context and was closed along the shortest path of its grammar, which it follows to the end.
+pub const SLM_COMPLETION_SHORTENED: i32 = 2;
+/// It ends where it was cut: by the caller, or where tokens or context ran out.
+pub const SLM_COMPLETION_CUT: i32 = 3;
+/// Its time ran out, and nothing of it can be relied on.
+pub const SLM_COMPLETION_EXPIRED: i32 = 4;
 
 /// A token and the natural logarithm of its probability.
 #[repr(C)]
@@ -65,6 +77,8 @@ pub struct slm_event {
     pub seed: u64,
     /// With `SLM_EVENT_FINISHED`, otherwise NULL.
     pub statistics: *const slm_statistics,
+    /// `SLM_COMPLETION_...`: whether the answer is whole, with `SLM_EVENT_FINISHED`.
+    pub completion: i32,
 }
 
 /// An event and what its pointers point to.
@@ -116,6 +130,7 @@ impl EventBuffer {
             Event::Finished(outcome) => {
                 self.event.kind = SLM_EVENT_FINISHED;
                 self.event.finish_reason = finish_reason(outcome.reason);
+                self.event.completion = completion(outcome.completion);
                 self.event.seed = outcome.seed;
                 let statistics = self.statistics.insert(Box::new((&outcome.statistics).into()));
                 self.event.statistics = &raw const **statistics;
@@ -139,11 +154,24 @@ const EMPTY: slm_event = slm_event {
     prompt_total: 0,
     seed: 0,
     statistics: ptr::null(),
+    completion: 0,
 };
+
+/// The number of a completion.
+pub(crate) fn completion(completion: Completion) -> i32 {
+    match completion {
+        Completion::Complete => SLM_COMPLETION_COMPLETE,
+        Completion::Shortened => SLM_COMPLETION_SHORTENED,
+        Completion::Cut => SLM_COMPLETION_CUT,
+        Completion::Expired => SLM_COMPLETION_EXPIRED,
+        _ => 0,
+    }
+}
 
 fn finish_reason(reason: FinishReason) -> i32 {
     match reason {
         FinishReason::StopToken => SLM_FINISH_STOP_TOKEN,
+        FinishReason::Grammar => SLM_FINISH_GRAMMAR,
         FinishReason::StopString => SLM_FINISH_STOP_STRING,
         FinishReason::MaxTokens => SLM_FINISH_MAX_TOKENS,
         FinishReason::ContextLength => SLM_FINISH_CONTEXT_LENGTH,

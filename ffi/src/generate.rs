@@ -10,6 +10,7 @@ use crate::boundary::{self, optional, required, slice};
 use crate::cancel::slm_cancel;
 use crate::error::{Failure, Outcome, slm_error};
 use crate::event::{EventBuffer, slm_event};
+use crate::grammar::slm_grammar;
 use crate::options::{self, Options, Plain};
 use crate::sampling::{self, slm_sampling_options};
 use crate::session::slm_session;
@@ -45,7 +46,9 @@ pub struct slm_generate_options {
     pub max_tokens: u32,
     /// Reports log-probabilities of each chosen token and of this many most probable ones; negative for none.
     pub log_probabilities: i32,
-    /// How long prompt and answer may take, in milliseconds from the call; 0 for no limit.
+    /// How long prompt and answer may take, in milliseconds from the call, waiting for the model included; 0 for no limit. An
+    /// answer with a grammar is closed shortly before, so that it still follows it (`SLM_COMPLETION_SHORTENED`); a prompt
+    /// that is likely to take longer is refused at once with `SLM_DEADLINE_EXCEEDED`.
     pub deadline_ms: u64,
     /// Ends the answer when it is signalled; NULL for none. A flag that is already set ends it at once.
     pub cancel: *const slm_cancel,
@@ -59,6 +62,8 @@ pub struct slm_generate_options {
     pub stop_tokens: *const u32,
     /// How many.
     pub stop_token_count: usize,
+    /// What the answer has to look like; NULL for anything. It may be freed once the call has returned.
+    pub grammar: *const slm_grammar,
 }
 
 // SAFETY: integers and raw pointers, without padding in front of a field.
@@ -77,6 +82,7 @@ impl Options for slm_generate_options {
         stop_count: 0,
         stop_tokens: ptr::null(),
         stop_token_count: 0,
+        grammar: ptr::null(),
     };
 }
 
@@ -105,6 +111,7 @@ pub(crate) unsafe fn read_options(options: *const slm_generate_options) -> Outco
                 .collect::<Outcome<_>>()?,
             stop_tokens: slice("stop_tokens", options.stop_tokens, options.stop_token_count)?.to_vec(),
             ignore_stop_tokens: options.flags & SLM_IGNORE_STOP_TOKENS != 0,
+            grammar: optional(options.grammar).map(slm_grammar::grammar),
             log_probabilities: usize::try_from(options.log_probabilities).ok(),
             deadline: (options.deadline_ms > 0).then(|| Duration::from_millis(options.deadline_ms)),
             cancel: optional(options.cancel).map(slm_cancel::token),

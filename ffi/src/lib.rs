@@ -49,6 +49,10 @@ pub mod classify;
 
 pub mod calibration;
 
+pub mod grammar;
+
+pub mod extract;
+
 pub mod logits;
 
 pub mod cancel;

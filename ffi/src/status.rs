@@ -38,6 +38,8 @@ pub const SLM_DEADLINE_EXCEEDED: slm_status = 11;
 pub const SLM_BUSY: slm_status = 12;
 /// A defect in the library, found by the library.
 pub const SLM_INTERNAL: slm_status = 13;
+/// A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it.
+pub const SLM_GRAMMAR: slm_status = 14;
 
 /// A pointer that must not be NULL is NULL.
 pub const SLM_NULL_POINTER: slm_status = 100;
@@ -64,6 +66,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> slm_status {
         ErrorKind::ContextLength => SLM_CONTEXT_LENGTH,
         ErrorKind::Tokenizer => SLM_TOKENIZER,
         ErrorKind::Template => SLM_TEMPLATE,
+        ErrorKind::Grammar => SLM_GRAMMAR,
         ErrorKind::Cancelled => SLM_CANCELLED,
         ErrorKind::DeadlineExceeded => SLM_DEADLINE_EXCEEDED,
         ErrorKind::Busy => SLM_BUSY,
@@ -87,6 +90,7 @@ pub(crate) fn name(status: slm_status) -> &'static CStr {
         SLM_DEADLINE_EXCEEDED => c"deadline_exceeded",
         SLM_BUSY => c"busy",
         SLM_INTERNAL => c"internal",
+        SLM_GRAMMAR => c"grammar",
         SLM_NULL_POINTER => c"null_pointer",
         SLM_INVALID_UTF8 => c"invalid_utf8",
         SLM_STRUCT_SIZE => c"struct_size",

@@ -7,6 +7,7 @@ mod classifier;
 mod classify;
 #[cfg(feature = "cloud")]
 pub mod cloud;
+mod extract;
 pub mod measures;
 pub mod route;
 mod task;
@@ -21,4 +22,5 @@ pub use calibration::{
 };
 pub use classifier::{CalibrateOptions, Classifier};
 pub use classify::{Classification, ClassifyOptions, LabelScore};
+pub use extract::{Extraction, Extractor, Field, Support};
 pub use task::{Answer, Example, Split, Task, TaskKind, TextMatch, read_examples, values_agree};

@@ -15,7 +15,8 @@ use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::{Accuracy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
-use crate::session::{Session, SessionOptions};
+use crate::sampling::constraint::{Grammar, GrammarSource};
+use crate::session::{Session, SessionOptions, Speed};
 use crate::text::{Text, Tokenizer};
 
 /// Context where neither the configuration nor a rotation table tells.
@@ -70,6 +71,8 @@ struct Inner {
     estimate: MemoryEstimate,
     tables: u64,
     operators: BTreeMap<String, usize>,
+    /// Of all its sessions.
+    speed: Arc<Speed>,
 }
 
 /// What a model is and how it runs; serialises to the JSON that `edgeslm info --json` prints.
@@ -170,6 +173,7 @@ impl Model {
             estimate,
             tables,
             operators,
+            speed: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -194,7 +198,15 @@ impl Model {
     /// [`ErrorKind::InvalidArgument`] for options out of their range.
     pub fn session(&self, options: SessionOptions) -> Result<Session> {
         let engine: Arc<dyn Engine> = Arc::clone(&self.inner.engine) as Arc<dyn Engine>;
-        Session::new(engine, Arc::clone(&self.inner.text), options)
+        Ok(Session::new(engine, Arc::clone(&self.inner.text), options)?.sharing(&self.inner.speed))
+    }
+
+    /// A grammar for answers of this model.
+    ///
+    /// # Errors
+    /// As [`Grammar::compile`].
+    pub fn grammar(&self, source: &GrammarSource) -> Result<Grammar> {
+        Grammar::compile(source, self.text())
     }
 
     /// The engine that runs the model.

@@ -1,6 +1,6 @@
 //! From logits to the next token.
 //!
-//! A [`Sampler`] applies, in this order (the one of Hugging Face's `generate`, from which published
+//! What a grammar does not allow is taken out first: see [`constraint`]. Then a [`Sampler`] applies, in this order (the one of Hugging Face's `generate`, from which published
 //! `generation_config.json` files take their values):
 //!
 //! 1. logit bias,
@@ -22,6 +22,7 @@
 
 mod bias;
 mod candidates;
+pub mod constraint;
 mod exponential;
 mod greedy;
 mod log_probabilities;

@@ -110,7 +110,10 @@ fn step_together(lanes: &mut [&mut Lane<'_>]) {
     };
     let mut inputs: Vec<SequenceInput<'_>> = streams
         .iter_mut()
-        .map(|stream| stream.session.sequence.last_token_input(stream.generation.target()))
+        .map(|stream| {
+            let (target, rows) = (stream.generation.target(), stream.generation.rows());
+            stream.session.sequence.last_token_input(target, rows)
+        })
         .collect();
     match engine.forward(&mut inputs, &RunControl::default()) {
         Ok(logits) => {

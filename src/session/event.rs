@@ -32,12 +32,42 @@ pub enum Event {
     Finished(Outcome),
 }
 
+/// Whether an answer is all that it was to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Completion {
+    /// It ended of itself: at a stop token, a stop string or the end of its grammar.
+    Complete,
+    /// It ran out of time, tokens or context and was closed along the shortest path of its grammar, which it follows to the
+    /// end. What the model would have said further is missing, and values near the end may be the shortest instead of its own.
+    Shortened,
+    /// It ends where it was cut: by the caller, or where tokens or context ran out.
+    Cut,
+    /// Its time ran out, and nothing of it can be relied on.
+    Expired,
+}
+
+impl Completion {
+    /// In lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Shortened => "shortened",
+            Self::Cut => "cut",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FinishReason {
     /// The model gave one of its stop tokens.
     StopToken,
+    /// The grammar allows no further text: the answer is complete.
+    Grammar,
     /// The text reached one of the stop strings, which is not part of it.
     StopString,
     /// The answer has as many tokens as were asked for.
@@ -56,6 +86,7 @@ impl FinishReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::StopToken => "stop_token",
+            Self::Grammar => "grammar",
             Self::StopString => "stop_string",
             Self::MaxTokens => "max_tokens",
             Self::ContextLength => "context_length",
@@ -71,6 +102,8 @@ impl FinishReason {
 pub struct Outcome {
     /// Why it ended.
     pub reason: FinishReason,
+    /// Whether it is whole.
+    pub completion: Completion,
     /// Counts and times.
     pub statistics: Statistics,
     /// The seed that gives this answer again.

@@ -3,22 +3,27 @@
 //! 1. The longest common prefix of the prompt and the KV cache is kept, except for the prompt's last token.
 //! 2. The engine makes room. It may keep less of the prefix: LongRoPE rotates short and long sequences differently.
 //! 3. The rest of the prompt is fed in chunks (prefill). Only the last token's logits are computed.
-//! 4. The sampler chooses a token from the logits.
+//! 4. The sampler chooses a token from the logits, of those that the grammar allows if there is one.
 //! 5. The answer ends if that is a stop token.
 //! 6. The token's text goes out, unless it may be the beginning of a stop string. The answer ends if one is
 //!    complete, if there are as many tokens as were asked for, or if the context is full.
-//! 7. The token is fed like a prompt that is one token longer than the cache: on to step 2.
+//! 7. Tokens that the grammar forces next go out like a chosen one. The answer ends if the grammar allows no more.
+//! 8. The token, and those forced after it, are fed like a prompt that is longer than the cache: on to step 2.
 //!
-//! Cancelling and the deadline are checked before every forward pass and, by the engine, within it.
+//! Cancelling and the deadline are checked before every forward pass and, by the engine, within it. Where tokens, context or
+//! time run out, an answer with a grammar is closed: the tokens of the grammar's shortest way to an end go out. Nothing
+//! follows them, so that they are not fed and take no time; a token after which that way would be too long is not chosen.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
 use super::answer_text::AnswerText;
+use super::constrained::Constrained;
 use super::sequence::{Sequence, only_row};
-use super::{Event, FinishReason, GenerateOptions, Outcome, Session, Statistics};
+use super::{Completion, Event, FinishReason, GenerateOptions, Outcome, Session, Speed, Statistics};
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::{LogProbabilities, Sampler};
@@ -31,14 +36,18 @@ use crate::text::Message;
 /// allowed: what it changed in the KV cache is computed again. Dropping a generation without
 /// [`end`](Self::end) leaves a chat's history without the turn.
 pub struct Generation {
-    /// The prompt and the answer so far.
+    /// The prompt and the answer so far. While the prompt is computed, also the tokens that a grammar begins with, which
+    /// nobody has been told of.
     target: Vec<u32>,
+    /// How long `target` was when logits were last given.
+    fed: usize,
     limit: usize,
     chunk: usize,
     options: GenerateOptions,
     stop_tokens: Vec<u32>,
     sampler: Sampler,
     vocabulary: usize,
+    constrained: Option<Constrained>,
     text: AnswerText,
     control: RunControl,
     started: Instant,
@@ -46,7 +55,8 @@ pub struct Generation {
     events: VecDeque<Event>,
     /// An error that is still to be reported.
     error: Option<Error>,
-    outcome: Option<FinishReason>,
+    outcome: Option<(FinishReason, Completion)>,
+    speed: Arc<Speed>,
     statistics: Statistics,
     /// The user's message of a chat turn that is not in the history yet.
     turn: Option<Message>,
@@ -62,6 +72,7 @@ pub(super) struct Setup {
     pub(super) stop_tokens: Vec<u32>,
     pub(super) sampler: Sampler,
     pub(super) vocabulary: usize,
+    pub(super) constrained: Option<Constrained>,
     pub(super) text: AnswerText,
     pub(super) control: RunControl,
     pub(super) started: Instant,
@@ -70,25 +81,39 @@ pub(super) struct Setup {
 
 impl Generation {
     /// Steps 1 and 2 for the prompt, so that a refusal comes before anything has changed.
-    pub(super) fn new(setup: Setup, sequence: &mut Sequence) -> Result<Self> {
-        let Setup { target, limit, chunk, options, stop_tokens, .. } = setup;
+    pub(super) fn new(setup: Setup, sequence: &mut Sequence, speed: &Arc<Speed>) -> Result<Self> {
+        let Setup { mut target, limit, chunk, options, stop_tokens, mut constrained, mut control, .. } =
+            setup;
+        let prompt_tokens = target.len();
+        if let Some(constrained) = constrained.as_mut().filter(|_| options.max_tokens > 0) {
+            check_room(constrained, limit.saturating_sub(prompt_tokens), options.max_tokens)?;
+            // What the grammar forces first is fed together with the prompt's end.
+            target.extend(constrained.forced_at_start());
+            if let (Some(deadline), Some(given)) = (&mut control.deadline, options.deadline) {
+                *deadline = deadline.checked_sub(reserve(given)).unwrap_or(*deadline);
+            }
+        }
+        admit(&control, target.len() - sequence.common_prefix(&target), speed)?;
         let reused_tokens = sequence.prepare(&target, target.len())?;
         Ok(Self {
             statistics: Statistics {
-                prompt_tokens: target.len(),
+                prompt_tokens,
                 reused_tokens,
                 cache_bytes: sequence.bytes(),
                 ..Statistics::default()
             },
             target,
+            fed: 0,
             limit,
             chunk,
             options,
             stop_tokens,
             sampler: setup.sampler,
             vocabulary: setup.vocabulary,
+            constrained,
             text: setup.text,
-            control: setup.control,
+            control,
+            speed: Arc::clone(speed),
             started: setup.started,
             ended: false,
             events: VecDeque::new(),
@@ -137,9 +162,17 @@ impl Generation {
     /// Steps 2 and 3: at most one chunk is fed.
     fn feed(&mut self, sequence: &mut Sequence) -> Result<Option<ndarray::Array2<f32>>> {
         self.prepare(sequence)?;
-        let logits = sequence.feed(&self.target, self.chunk, None, &self.control)?;
+        let (before, started) = (sequence.len(), Instant::now());
+        let rows = self.constrained.as_ref().and_then(Constrained::rows);
+        let logits = sequence.feed(&self.target, self.chunk, rows, &self.control).inspect_err(|error| {
+            if self.in_prompt() && error.kind() == ErrorKind::DeadlineExceeded {
+                self.speed.gave_up(self.chunk.min(self.target.len() - before), started.elapsed());
+            }
+        })?;
         if self.in_prompt() {
-            let (done, total) = (sequence.len(), self.target.len());
+            self.speed.prefilled(sequence.len() - before, started.elapsed());
+            let total = self.statistics.prompt_tokens;
+            let done = sequence.len().min(total);
             self.events.push_back(Event::Prompt { done, total });
         }
         Ok(logits)
@@ -147,6 +180,7 @@ impl Generation {
 
     fn prepare(&mut self, sequence: &mut Sequence) -> Result<()> {
         self.control.check()?;
+        self.check_time_for_step()?;
         // Not so after each token, and where another answer has used the session since.
         if !sequence.is_prepared_for(&self.target) {
             sequence.prepare(&self.target, self.target.len())?;
@@ -154,16 +188,30 @@ impl Generation {
         Ok(())
     }
 
+    /// A pass that would end after the deadline is not begun where the answer can be closed instead.
+    fn check_time_for_step(&self) -> Result<()> {
+        let may_close = self.constrained.is_some() && !self.in_prompt();
+        match (self.control.deadline, self.speed.step()) {
+            (Some(deadline), Some(step)) if may_close && Instant::now() + step >= deadline => {
+                Err(Error::new(ErrorKind::DeadlineExceeded, "there is no time for another token"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Steps 4 to 6, given the logits of the last token of `target`.
     fn accept(&mut self, logits: &[f32], step_started: Instant) -> Result<()> {
         let first = self.in_prompt();
+        let fed = self.target.len() - std::mem::replace(&mut self.fed, self.target.len());
         if first {
             self.count_time(step_started.elapsed());
         }
         let result = self.choose(logits);
         if !first {
-            self.count_time(step_started.elapsed());
-            self.statistics.decode_steps += 1;
+            let time = step_started.elapsed();
+            self.count_time(time);
+            self.speed.stepped(time);
+            self.statistics.decode_steps += fed;
         }
         result
     }
@@ -173,14 +221,24 @@ impl Generation {
             self.finish(FinishReason::MaxTokens);
             return Ok(());
         }
-        if self.target.len() >= self.limit {
-            self.finish(FinishReason::ContextLength);
+        self.tell_forced();
+        self.finish_complete();
+        self.finish_full();
+        if self.ended {
             return Ok(());
         }
-        let id = self.sampler.sample(logits, &self.target)?;
+        let id = match &mut self.constrained {
+            Some(constrained) => self.sampler.sample(constrained.masked(logits)?, &self.target)?,
+            None => self.sampler.sample(logits, &self.target)?,
+        };
         self.statistics.time_to_first_token.get_or_insert_with(|| self.started.elapsed());
         if self.stop_tokens.contains(&id) {
             self.finish(FinishReason::StopToken);
+            return Ok(());
+        }
+        let room = self.room().saturating_sub(1);
+        if self.constrained.as_mut().is_some_and(|constrained| !constrained.can_end_after(id, room)) {
+            self.close(self.full_reason());
             return Ok(());
         }
         let log_probabilities = match self.options.log_probabilities {
@@ -190,24 +248,115 @@ impl Generation {
             None => None,
         };
         self.target.push(id);
+        self.tell(id, log_probabilities);
+        if let Some(constrained) = self.constrained.as_mut().filter(|_| !self.ended) {
+            let forced = constrained.accept(id)?;
+            self.target.extend(forced);
+            self.tell_forced();
+            self.finish_complete();
+        }
+        self.finish_full();
+        Ok(())
+    }
+
+    /// Tells of a token of `target`, and ends the answer where its text completes a stop string.
+    fn tell(&mut self, id: u32, log_probabilities: Option<LogProbabilities>) {
         self.statistics.generated_tokens += 1;
         self.events.push_back(Event::Token { id, log_probabilities });
         let stopped = self.text.push(id);
         self.send_text();
         if stopped {
             self.finish(FinishReason::StopString);
-        } else if self.statistics.generated_tokens >= self.options.max_tokens {
-            self.finish(FinishReason::MaxTokens);
-        } else if self.target.len() >= self.limit {
-            self.finish(FinishReason::ContextLength);
         }
-        Ok(())
+    }
+
+    /// Tells of the tokens of `target` that nobody has been told of, as far as the answer may go.
+    fn tell_forced(&mut self) {
+        while !self.ended {
+            let told = self.statistics.prompt_tokens + self.statistics.generated_tokens;
+            let Some(&id) = self.target.get(told) else { break };
+            if told >= self.limit || self.statistics.generated_tokens >= self.options.max_tokens {
+                self.target.truncate(told);
+                self.finish_full();
+                break;
+            }
+            self.statistics.time_to_first_token.get_or_insert_with(|| self.started.elapsed());
+            self.tell(id, None);
+        }
+        self.target.truncate(self.statistics.prompt_tokens + self.statistics.generated_tokens);
+    }
+
+    /// How many more tokens the answer may have.
+    fn room(&self) -> usize {
+        let told = self.statistics.prompt_tokens + self.statistics.generated_tokens;
+        let of_context = self.limit.saturating_sub(told);
+        of_context.min(self.options.max_tokens.saturating_sub(self.statistics.generated_tokens))
+    }
+
+    /// Which of its limits the answer comes to first.
+    fn full_reason(&self) -> FinishReason {
+        let (answered, told) = (
+            self.statistics.generated_tokens,
+            self.statistics.prompt_tokens + self.statistics.generated_tokens,
+        );
+        if self.options.max_tokens.saturating_sub(answered) <= self.limit.saturating_sub(told) {
+            FinishReason::MaxTokens
+        } else {
+            FinishReason::ContextLength
+        }
+    }
+
+    /// Ends the answer where it has all that it may have.
+    fn finish_full(&mut self) {
+        if !self.ended && self.room() == 0 {
+            self.close(self.full_reason());
+        }
+    }
+
+    /// Ends the answer for want of tokens, context or time: on its grammar's shortest way, if it has one that fits.
+    fn close(&mut self, reason: FinishReason) {
+        let room = self.room();
+        let closing =
+            self.constrained.as_mut().and_then(Constrained::closing).filter(|tokens| tokens.len() <= room);
+        if let Some(tokens) = closing {
+            self.target.extend(tokens);
+            while let Some(&id) =
+                self.target.get(self.statistics.prompt_tokens + self.statistics.generated_tokens)
+            {
+                self.tell(id, None);
+                if self.ended {
+                    break;
+                }
+            }
+            self.end_with(reason, Completion::Shortened);
+        }
+        self.finish(reason);
+    }
+
+    /// Ends the answer where the grammar has come to its end.
+    fn finish_complete(&mut self) {
+        if self.constrained.as_ref().is_some_and(Constrained::is_complete) {
+            self.finish(FinishReason::Grammar);
+        }
     }
 
     fn finish(&mut self, reason: FinishReason) {
+        let completion = match reason {
+            FinishReason::StopToken | FinishReason::StopString | FinishReason::Grammar => {
+                Completion::Complete
+            }
+            FinishReason::MaxTokens | FinishReason::ContextLength | FinishReason::Cancelled => {
+                Completion::Cut
+            }
+            FinishReason::Deadline => Completion::Expired,
+        };
+        self.end_with(reason, completion);
+    }
+
+    fn end_with(&mut self, reason: FinishReason, completion: Completion) {
         if !self.ended {
             self.ended = true;
-            self.outcome = Some(reason);
+            self.outcome = Some((reason, completion));
             self.text.finish(reason == FinishReason::StopString);
             self.send_text();
         }
@@ -227,7 +376,12 @@ impl Generation {
                 Ok(())
             }
             Err(ErrorKind::DeadlineExceeded) => {
-                self.finish(FinishReason::Deadline);
+                // Before its first token there is nothing of the model's in an answer.
+                if self.in_prompt() {
+                    self.finish(FinishReason::Deadline);
+                } else {
+                    self.close(FinishReason::Deadline);
+                }
                 Ok(())
             }
             _ => result,
@@ -256,7 +410,8 @@ impl Generation {
 
     /// Adds a chat's turn to the history: when there is any answer, or when it ended of itself.
     fn keep_turn(&mut self, session: &mut Session) {
-        let cut_short = matches!(self.outcome, None | Some(FinishReason::Cancelled | FinishReason::Deadline));
+        let cut_short =
+            matches!(self.outcome, None | Some((FinishReason::Cancelled | FinishReason::Deadline, _)));
         let keep = self.statistics.generated_tokens > 0 || !cut_short;
         if let Some(user) = self.turn.take().filter(|_| keep) {
             session.history.push(user);
@@ -314,11 +469,21 @@ impl Generation {
         &self.target
     }
 
+    /// The rows of the lm_head that the next logits need; `None` for all.
+    pub(super) fn rows(&self) -> Option<&[u32]> {
+        self.constrained.as_ref().and_then(Constrained::rows)
+    }
+
     /// How the answer ended; `None` before its end and after an error.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let seed = self.sampler.seed();
-        self.outcome.map(|reason| Outcome { reason, statistics: self.statistics, seed })
+        self.outcome.map(|(reason, completion)| Outcome {
+            reason,
+            completion,
+            statistics: self.statistics,
+            seed,
+        })
     }
 
     /// Counts and times so far.
@@ -336,7 +501,8 @@ impl Generation {
     /// The answer's tokens so far.
     #[must_use]
     pub fn tokens(&self) -> &[u32] {
-        self.target.get(self.statistics.prompt_tokens..).unwrap_or_default()
+        let Statistics { prompt_tokens, generated_tokens, .. } = self.statistics;
+        self.target.get(prompt_tokens..prompt_tokens + generated_tokens).unwrap_or_default()
     }
 
     fn in_prompt(&self) -> bool {
@@ -350,6 +516,42 @@ impl Generation {
             self.statistics.decode_time += time;
         }
     }
+}
+
+/// What is kept of the time given, for choosing the way to an end and telling it. A pass notices the deadline between two steps
+/// of the graph, and a loaded machine may let it wait there.
+fn reserve(given: Duration) -> Duration {
+    (given / 20).clamp(Duration::from_millis(2), Duration::from_millis(50))
+}
+
+/// Refuses an answer that cannot be as short as it has to be.
+fn check_room(constrained: &mut Constrained, of_context: usize, max_tokens: usize) -> Result<()> {
+    let least = constrained.forced_at_start().len() + constrained.closing().map_or(0, |tokens| tokens.len());
+    if least > of_context {
+        let message = format!("the grammar needs {least} tokens, and the context has {of_context} left");
+        return Err(Error::new(ErrorKind::ContextLength, message).with_hint("shorten the prompt"));
+    }
+    if least > max_tokens {
+        let message = format!("the grammar needs {least} tokens, and max_tokens is {max_tokens}");
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    Ok(())
+}
+
+/// Refuses a prompt of which `tokens` are to be computed, where that is likely to take longer than there is time. Time that is
+/// up already is left to the answer's end.
+fn admit(control: &RunControl, tokens: usize, speed: &Speed) -> Result<()> {
+    let (Some(deadline), Some(estimate)) = (control.deadline, speed.prefill(tokens)) else { return Ok(()) };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() || estimate <= left {
+        return Ok(());
+    }
+    speed.refused();
+    let [estimate, left] = [estimate, left].map(|time| 1e3 * time.as_secs_f64());
+    let message = format!(
+        "the prompt's {tokens} new tokens are likely to take {estimate:.0} ms, and {left:.0} ms are left"
+    );
+    Err(Error::new(ErrorKind::DeadlineExceeded, message).with_hint("shorten the prompt or allow more time"))
 }
 
 impl Drop for Generation {

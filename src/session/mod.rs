@@ -10,6 +10,7 @@
 mod answer_text;
 mod batch;
 mod cancel;
+mod constrained;
 mod event;
 mod generate;
 mod logits;
@@ -18,6 +19,7 @@ mod prompt;
 pub(crate) mod sequence;
 #[expect(clippy::module_inception, reason = "the module's main type")]
 mod session;
+mod speed;
 mod statistics;
 mod stream;
 
@@ -30,11 +32,12 @@ mod tests;
 
 pub use batch::generate_batch;
 pub use cancel::CancelToken;
-pub use event::{Answer, Control, Event, FinishReason, Outcome};
+pub use event::{Answer, Completion, Control, Event, FinishReason, Outcome};
 pub use generate::Generation;
 pub use logits::LogitsOptions;
 pub use options::{GenerateOptions, SessionOptions};
 pub use prompt::Prompt;
 pub use session::Session;
+pub(crate) use speed::Speed;
 pub use statistics::Statistics;
 pub use stream::Stream;

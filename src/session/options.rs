@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::SamplingOptions;
+use crate::sampling::constraint::Grammar;
 use crate::text::RenderOptions;
 
 /// Options of a [`Session`](super::Session).
@@ -89,9 +90,15 @@ pub struct GenerateOptions {
     pub stop_tokens: Vec<u32>,
     /// Goes on after the model's stop tokens, as measurements need it.
     pub ignore_stop_tokens: bool,
-    /// Reports log-probabilities of each chosen token and of this many most probable ones.
+    /// What the answer's text must look like; made with [`Model::grammar`](crate::Model::grammar).
+    pub grammar: Option<Grammar>,
+    /// Reports log-probabilities of each chosen token and of this many most probable ones. They are the model's own, whatever
+    /// a grammar allows; with a grammar, the tokens that it forces are then fed one by one.
     pub log_probabilities: Option<usize>,
-    /// How long prompt and answer may take, counted from the call.
+    /// How long prompt and answer may take, counted from the call, waiting for the engine included.
+    ///
+    /// An answer with a [grammar](Self::grammar) is closed shortly before, so that it still parses; see
+    /// [`Completion`](super::Completion). A prompt that would take longer by the speed measured of late is refused at once.
     pub deadline: Option<Duration>,
     /// Stops the answer when signalled, as [`Session::cancel_token`](super::Session::cancel_token) does; it is the
     /// caller's to reset.
@@ -106,6 +113,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             stop_tokens: Vec::new(),
             ignore_stop_tokens: false,
+            grammar: None,
             log_probabilities: None,
             deadline: None,
             cancel: None,

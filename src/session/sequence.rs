@@ -171,13 +171,17 @@ impl Sequence {
     }
 
     /// This sequence's part of a joint forward that feeds the last token of `target`.
-    pub(crate) fn last_token_input<'a>(&'a mut self, target: &'a [u32]) -> SequenceInput<'a> {
+    pub(crate) fn last_token_input<'a>(
+        &'a mut self,
+        target: &'a [u32],
+        vocabulary: Option<&'a [u32]>,
+    ) -> SequenceInput<'a> {
         SequenceInput {
             cache: self.cache.as_mut(),
             tokens: &target[target.len().saturating_sub(1)..],
             parents: None,
             logits: LogitsAt::Last,
-            vocabulary: None,
+            vocabulary,
         }
     }
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use zeroize::Zeroize;
 
 use super::answer_text::AnswerText;
+use super::constrained::Constrained;
 use super::generate::Setup;
 use super::sequence::Sequence;
 use super::{
-    Answer, CancelToken, Control, Event, GenerateOptions, Generation, Outcome, Prompt, SessionOptions,
+    Answer, CancelToken, Control, Event, GenerateOptions, Generation, Outcome, Prompt, SessionOptions, Speed,
     Statistics, Stream,
 };
 use crate::engine::{Engine, RunControl};
@@ -42,6 +43,7 @@ pub struct Session {
     pub(super) history: Vec<Message>,
     cancel: CancelToken,
     pub(super) statistics: Statistics,
+    pub(super) speed: Arc<Speed>,
 }
 
 impl Session {
@@ -58,9 +60,16 @@ impl Session {
             history: Vec::new(),
             cancel: CancelToken::new(),
             statistics: Statistics::default(),
+            speed: Arc::default(),
         };
         session.reset();
         Ok(session)
+    }
+
+    /// Learns how fast the model is together with its other sessions.
+    pub(crate) fn sharing(mut self, speed: &Arc<Speed>) -> Self {
+        self.speed = Arc::clone(speed);
+        self
     }
 
     /// Answers the user's message within the conversation that the session keeps.
@@ -82,6 +91,7 @@ impl Session {
     /// # Errors
     /// With the session unchanged: [`ErrorKind::InvalidArgument`] for an empty prompt, an unknown token or an
     /// option out of its range; [`ErrorKind::ContextLength`] for a prompt longer than the context;
+    /// [`ErrorKind::DeadlineExceeded`] where the prompt alone is likely to take longer than there is time;
     /// [`ErrorKind::MemoryBudget`] as the engine says; [`ErrorKind::Template`] and [`ErrorKind::Tokenizer`] for a
     /// text that cannot be turned into tokens.
     pub fn stream(&mut self, prompt: impl Into<Prompt>, options: &GenerateOptions) -> Result<Stream<'_>> {
@@ -149,6 +159,10 @@ impl Session {
         if !options.ignore_stop_tokens {
             stop_tokens.extend_from_slice(self.text.stop_ids());
         }
+        let constrained = match &options.grammar {
+            Some(grammar) => Some(Constrained::new(grammar, &self.text, vocabulary, &stop_tokens, options)?),
+            None => None,
+        };
         let sampling = options.sampling.as_ref().unwrap_or(&self.options.sampling);
         let setup = Setup {
             target,
@@ -157,6 +171,7 @@ impl Session {
             stop_tokens,
             sampler: Sampler::new(sampling.clone(), vocabulary)?,
             vocabulary,
+            constrained,
             text: AnswerText::new(
                 self.text.tokenizer().stream_decoder(true),
                 StopMatcher::new(options.stop.clone())?,
@@ -166,7 +181,7 @@ impl Session {
             turn,
             options: options.clone(),
         };
-        Generation::new(setup, &mut self.sequence)
+        Generation::new(setup, &mut self.sequence, &self.speed)
     }
 
     /// What may stop work that begins now. Clears the session's own token.

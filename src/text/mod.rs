@@ -14,6 +14,8 @@ mod tokenizer;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value;
 
 pub use chat_template::{ChatTemplate, RenderOptions, TemplateOrigin, TemplateSources, TemplateTokens};
@@ -24,8 +26,12 @@ pub use stream_decoder::StreamDecoder;
 pub use template::DateTime;
 pub use tokenizer::{MAX_TEXT_BYTES, NamedToken, SpecialTokens, Tokenizer};
 
+#[cfg(test)]
+pub(crate) use tokenizer::tests::sentencepiece_like;
+
 use self::shield::{Shield, free_mark};
 use crate::model::TextFile;
+use crate::sampling::constraint::GrammarVocabulary;
 use crate::{Error, ErrorKind, Result};
 
 /// A part of a raw prompt.
@@ -93,7 +99,7 @@ impl TextFiles<'_> {
 /// Immutable, and can be shared between threads.
 #[derive(Debug)]
 pub struct Text {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     /// What the template is damaged by, if it is; the model still answers raw prompts.
     template: Result<Option<ChatTemplate>>,
     family: Option<&'static Family>,
@@ -102,6 +108,8 @@ pub struct Text {
     prefix: Vec<u32>,
     /// Markup that users and tools cannot write: special tokens, and others that the template writes.
     strangers_shield: Shield,
+    /// Made for the first grammar.
+    grammar_vocabulary: OnceLock<Result<Arc<GrammarVocabulary>>>,
 }
 
 impl Text {
@@ -144,11 +152,11 @@ impl Text {
             }),
         };
         let stop_ids = stop_ids(&tokenizer, files.eos_token_ids, family);
-        Self::new(tokenizer, template, family, stop_ids)
+        Self::new(Arc::new(tokenizer), template, family, stop_ids)
     }
 
     fn new(
-        tokenizer: Tokenizer,
+        tokenizer: Arc<Tokenizer>,
         template: Result<Option<ChatTemplate>>,
         family: Option<&'static Family>,
         stop_ids: Vec<u32>,
@@ -166,7 +174,15 @@ impl Text {
             markup.extend(written);
         }
         let strangers_shield = Shield::new(markup);
-        Ok(Self { tokenizer, template, family, stop_ids, prefix, strangers_shield })
+        Ok(Self {
+            tokenizer,
+            template,
+            family,
+            stop_ids,
+            prefix,
+            strangers_shield,
+            grammar_vocabulary: OnceLock::new(),
+        })
     }
 
     /// Uses another chat template than the directory's.
@@ -181,6 +197,13 @@ impl Text {
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The tokenizer as grammars see it.
+    pub(crate) fn grammar_vocabulary(&self) -> Result<Arc<GrammarVocabulary>> {
+        let vocabulary =
+            self.grammar_vocabulary.get_or_init(|| GrammarVocabulary::new(&self.tokenizer).map(Arc::new));
+        vocabulary.as_ref().map(Arc::clone).map_err(Error::again)
     }
 
     /// The chat template, if the model has one that is valid.

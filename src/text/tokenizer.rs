@@ -12,7 +12,7 @@ mod splitting;
 pub(super) mod vocabulary;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +51,17 @@ pub enum SpecialTokens {
     Add,
     /// Nothing is added. For rendered chat templates, which spell out what they need.
     None,
+}
+
+/// What decoding does to tokens beside joining their bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StartOfText {
+    /// Up to this many of this character vanish at the start of a text.
+    pub(crate) strips: Option<(char, usize)>,
+    /// The first token loses its spaces.
+    pub(crate) first_token_loses_spaces: bool,
+    /// Whether spaces are put between tokens.
+    pub(crate) is_separated: bool,
 }
 
 /// A special token named in `tokenizer_config.json`.
@@ -270,6 +281,16 @@ impl Tokenizer {
     #[must_use]
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.vocabulary.bytes(id)
+    }
+
+    /// What is done to the start of a text and between its tokens.
+    pub(crate) fn start_of_text(&self) -> StartOfText {
+        let rules = self.vocabulary.text_rules();
+        StartOfText {
+            strips: rules.strip_start,
+            first_token_loses_spaces: rules.first_token_loses_spaces,
+            is_separated: rules.space_between_tokens,
+        }
     }
 
     /// Token `id` as text, for people to read: incomplete characters show as U+FFFD.

@@ -4,7 +4,9 @@ mod abi;
 mod bench_abi;
 mod bench_peers;
 mod command;
+mod constrained;
 mod cross;
+mod deadlines;
 mod demo;
 mod dist;
 mod header;
@@ -34,8 +36,12 @@ enum Chore {
     BenchAbi(bench_abi::Arguments),
     /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
     BenchPeers(bench_peers::Arguments),
+    /// Check constrained answers under real-world JSON schemas with an independent validator
+    Constrained(constrained::Arguments),
     /// Build the library and the command for another machine: 64-bit ARM Linux or Windows
     Cross(cross::Arguments),
+    /// Measure whether constrained answers keep to their time while another process loads the machine
+    Deadlines(deadlines::Arguments),
     /// Download a small real model, import it and run the triage example on it
     Demo,
     /// Lay out what is shipped: headers, libraries, the command, build files, licences
@@ -63,7 +69,9 @@ fn main() -> anyhow::Result<()> {
         Chore::Abi(arguments) => abi::run(&arguments),
         Chore::BenchAbi(arguments) => bench_abi::run(&arguments),
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Chore::Constrained(arguments) => constrained::run(&arguments),
         Chore::Cross(arguments) => cross::run(&arguments),
+        Chore::Deadlines(arguments) => deadlines::run(&arguments),
         Chore::Demo => demo::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
         Chore::Header(arguments) => header::run(&arguments),

@@ -11,6 +11,7 @@ use edgeslm::import::{
 };
 
 use crate::command::succeed;
+use crate::constrained;
 use crate::demo::{self, workspace};
 
 /// A virtual environment for the packages that the tests and the download need.
@@ -34,6 +35,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     succeed(script("check_tensor_types.py").arg("check").arg(&types))?;
     let synthesised = synthesise_all()?;
     succeed(script("check_synth.py").args(synthesised))?;
+    constrained::run(&constrained::Arguments { answers: 600, model: None })?;
     let models = demo::models()?;
     let tokens = tests.join("data/import/smollm2_tokens.json");
     succeed(script("check_import.py").args([&models.gguf, &models.exact, &models.int4, &tokens]))

@@ -42,7 +42,7 @@ fn options_have_no_padding() {
         }
         slm_generate_options {
             struct_size, flags, max_tokens, log_probabilities, deadline_ms, cancel, sampling, stop, stop_count,
-            stop_tokens, stop_token_count,
+            stop_tokens, stop_token_count, grammar,
         }
         slm_classify_options { struct_size, score, deadline_ms, cancel }
     }
@@ -113,6 +113,7 @@ fn options_arrive() {
         stop: vec!["\n\n".to_owned(), "END".to_owned()],
         stop_tokens: vec![4, 5],
         ignore_stop_tokens: true,
+        grammar: None,
         log_probabilities: Some(0),
         deadline: Some(std::time::Duration::from_millis(1500)),
         cancel: None,

@@ -5,6 +5,7 @@ mod batch;
 mod cache;
 mod chat;
 mod finish;
+mod grammar;
 mod logits;
 mod stopping;
 mod stream;
