@@ -40,7 +40,11 @@ fn cases() -> [(&'static str, GrammarSource, &'static str); 4] {
     [
         ("receipt schema", GrammarSource::json_schema(RECEIPT), RECEIPT_TEXT),
         ("any JSON", GrammarSource::json(), ANY_TEXT),
-        ("regex", GrammarSource::regex(r"[A-Z][a-z]+( [a-z]+){3,12}\."), "The pump in hall three has lost its pressure."),
+        (
+            "regex",
+            GrammarSource::regex(r"[A-Z][a-z]+( [a-z]+){3,12}\."),
+            "The pump in hall three has lost its pressure.",
+        ),
         (
             "choices",
             GrammarSource::choices(["needs an ambulance", "needs a doctor today", "needs an appointment"]),
@@ -89,7 +93,10 @@ fn measure(path: &Path, token: Option<Duration>) -> Result<()> {
         1e3 * started.elapsed().as_secs_f64(),
         resident().saturating_sub(before) >> 20,
     );
-    println!("{:<16} {:>10} {:>8} {:>10} {:>10} {:>10} {:>8}", "", "compile ms", "tokens", "median us", "p90 us", "worst us", "share");
+    println!(
+        "{:<16} {:>10} {:>8} {:>10} {:>10} {:>10} {:>8}",
+        "", "compile ms", "tokens", "median us", "p90 us", "worst us", "share"
+    );
     for (name, source, document) in cases() {
         let started = Instant::now();
         let grammar = Grammar::compile(&source, &text)?;
@@ -99,7 +106,8 @@ fn measure(path: &Path, token: Option<Duration>) -> Result<()> {
             follow(&grammar, &text, document, &mut times)?;
         }
         times.sort_unstable();
-        let at = |share: usize| times.get(times.len() * share / 100).or(times.last()).copied().unwrap_or_default();
+        let at =
+            |share: usize| times.get(times.len() * share / 100).or(times.last()).copied().unwrap_or_default();
         let share = token.map_or_else(String::new, |token| {
             format!("{:.2} %", 100.0 * at(50).as_secs_f64() / token.as_secs_f64())
         });

@@ -10,8 +10,8 @@
  *         for (std::string_view text : session.turn("Is the door open?")) std::cout << text << std::flush;
  *     }
  *
- * Every failure is an edgeslm::Error. What is said in edgeslm.h of threads holds here too: a Model and a Cancel may be used by
- * several threads at once, a Session and a Stream by one at a time. Destruction may come in any order.
+ * Every failure is an edgeslm::Error. What is said in edgeslm.h of threads holds here too: a Model, a Cancel, a Grammar and an Extractor may be used
+ * by several threads at once, a Session and a Stream by one at a time. Destruction may come in any order.
  */
 
 #ifndef EDGESLM_HPP
@@ -44,6 +44,8 @@ struct Deleter {
     void operator()(slm_stream *stream) const noexcept { slm_stream_free(stream); }
     void operator()(const slm_cancel *cancel) const noexcept { slm_cancel_free(cancel); }
     void operator()(const slm_calibration *calibration) const noexcept { slm_calibration_free(calibration); }
+    void operator()(const slm_grammar *grammar) const noexcept { slm_grammar_free(grammar); }
+    void operator()(const slm_extractor *extractor) const noexcept { slm_extractor_free(extractor); }
 };
 
 template <typename Handle> using Owned = std::unique_ptr<Handle, Deleter>;
@@ -109,6 +111,17 @@ template <typename Function> std::string take(Function &&function) {
     return std::string(owned.data, owned.len);
 }
 
+/// Calls a function that gives an owned text or fails, and stores its status.
+template <typename Function> std::string take_or(slm_status &status, Function &&function) {
+    slm_string owned{nullptr, 0};
+    status = function(&owned);
+    struct Guard {
+        slm_string *owned;
+        ~Guard() { slm_string_free(owned); }
+    } guard{&owned};
+    return status == SLM_OK ? std::string(owned.data, owned.len) : std::string();
+}
+
 /// Calls an `_init` function.
 template <typename Options> Options defaults(slm_status (*init)(Options *, size_t, slm_error **)) {
     Options options;
@@ -146,6 +159,32 @@ class Cancel {
 
   private:
     std::shared_ptr<const slm_cancel> handle_;
+};
+
+/// What answers may look like; made by a Model. Copies share it.
+class Grammar {
+  public:
+    /// The handle in C, valid as long as a copy lives.
+    const slm_grammar *handle() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Model;
+    explicit Grammar(const slm_grammar *handle) : handle_(handle, detail::Deleter{}) {}
+
+    std::shared_ptr<const slm_grammar> handle_;
+};
+
+/// Which fields are wanted of a text; made by a Model. Copies share it.
+class Extractor {
+  public:
+    /// The handle in C, valid as long as a copy lives.
+    const slm_extractor *handle() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Model;
+    explicit Extractor(const slm_extractor *handle) : handle_(handle, detail::Deleter{}) {}
+
+    std::shared_ptr<const slm_extractor> handle_;
 };
 
 /// How models are loaded; see slm_model_options.
@@ -270,6 +309,8 @@ struct GenerateOptions {
     std::optional<Cancel> cancel;
     /// In place of the session's choice.
     std::optional<Sampling> sampling;
+    /// What the answer has to look like.
+    std::optional<Grammar> grammar;
 };
 
 /// Options of a session; see slm_session_options.
@@ -376,6 +417,22 @@ struct Classification {
     std::vector<float> probabilities;
 };
 
+/// A text, and the JSON object that an extraction from it should give.
+struct Example {
+    std::string source;
+    std::string value;
+};
+
+/// What was found in a text; see slm_extract.
+struct Extraction {
+    /// A JSON object, with null for every field that the text does not contain.
+    std::string value;
+    /// A JSON array with an object for each value of the model's answer: `path`, `value`, `support`.
+    std::string fields;
+    /// `SLM_COMPLETION_...`.
+    int32_t completion = 0;
+};
+
 /// An answer as it is made. Iterating gives its text piece by piece; a piece is valid until the next.
 class Stream {
   public:
@@ -389,6 +446,7 @@ class Stream {
             handle_.reset();
         } else if (event->kind == SLM_EVENT_FINISHED) {
             finish_reason_ = event->finish_reason;
+            completion_ = event->completion;
             seed_ = event->seed;
             if (event->statistics != nullptr) statistics_ = *event->statistics;
         }
@@ -411,6 +469,8 @@ class Stream {
 
     /// `SLM_FINISH_...` once the answer is complete, 0 before.
     int32_t finish_reason() const noexcept { return finish_reason_; }
+    /// `SLM_COMPLETION_...`, whether the answer is whole, once it has ended; 0 before.
+    int32_t completion() const noexcept { return completion_; }
     /// The seed that gives this answer again, once it is complete.
     uint64_t seed() const noexcept { return seed_; }
     /// Counts and times, once the answer is complete.
@@ -454,6 +514,7 @@ class Stream {
 
     detail::Owned<slm_stream> handle_;
     int32_t finish_reason_ = 0;
+    int32_t completion_ = 0;
     uint64_t seed_ = 0;
     std::optional<slm_statistics> statistics_;
 };
@@ -530,6 +591,24 @@ class Session {
                      });
     }
 
+    /// Takes the extractor's fields out of `source` and looks each value up in it. The options must have no grammar.
+    Extraction extract(const Extractor &extractor, std::string_view source, const GenerateOptions &options = {}) {
+        Extraction found;
+        with_options(options, [&](const slm_generate_options *c) {
+            const slm_str text = detail::text(source);
+            found.fields = detail::take([&](slm_string *fields, slm_error **error) {
+                slm_status status = SLM_OK;
+                // On failure no output was written.
+                found.value = detail::take_or(status, [&](slm_string *value) {
+                    return slm_extract(handle_.get(), extractor.handle(), text.data, text.len, c, value, fields,
+                                       &found.completion, error);
+                });
+                return status;
+            });
+        });
+        return found;
+    }
+
     /// The logits after each of the last `last` tokens: `last` rows of `vocabulary_size` numbers.
     std::vector<float> logits(const std::vector<uint32_t> &tokens, size_t last, size_t vocabulary_size) {
         const bool fits = vocabulary_size == 0 || last <= std::numeric_limits<size_t>::max() / sizeof(float) / vocabulary_size;
@@ -597,7 +676,7 @@ class Session {
         return list;
     }
 
-    template <typename Function> static Stream open(const GenerateOptions &options, Function &&function) {
+    template <typename Function> static void with_options(const GenerateOptions &options, Function &&function) {
         auto c = detail::defaults(slm_generate_options_init);
         c.max_tokens = options.max_tokens;
         c.flags = options.ignore_stop_tokens ? SLM_IGNORE_STOP_TOKENS : 0;
@@ -614,8 +693,15 @@ class Session {
         std::optional<slm_sampling_options> sampling;
         if (options.sampling) sampling = options.sampling->to_c();
         c.sampling = sampling ? &*sampling : nullptr;
+        c.grammar = options.grammar ? options.grammar->handle() : nullptr;
+        function(&c);
+    }
+
+    template <typename Function> static Stream open(const GenerateOptions &options, Function &&function) {
         slm_stream *stream = nullptr;
-        detail::check([&](slm_error **error) { return function(&c, &stream, error); });
+        with_options(options, [&](const slm_generate_options *c) {
+            detail::check([&](slm_error **error) { return function(c, &stream, error); });
+        });
         return Stream(stream);
     }
 
@@ -764,6 +850,43 @@ class Model {
                                        &calibration, error);
         });
         return Calibration(calibration);
+    }
+
+    /// A grammar for answers of the model; `kind` is one of `SLM_GRAMMAR_...` and says what `source` is.
+    Grammar grammar(int32_t kind, std::string_view source) const {
+        const slm_str text = detail::text(source);
+        const slm_grammar *grammar = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_grammar_new(handle_.get(), kind, text.data, text.len, &grammar, error);
+        });
+        return Grammar(grammar);
+    }
+
+    /// A grammar of which the answers are these texts and no others.
+    Grammar choices(const std::vector<std::string> &choices) const {
+        std::vector<slm_str> list;
+        list.reserve(choices.size());
+        for (const std::string &choice : choices) list.push_back(detail::text(choice));
+        const slm_grammar *grammar = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_grammar_choices(handle_.get(), list.data(), list.size(), &grammar, error);
+        });
+        return Grammar(grammar);
+    }
+
+    /// An extractor of the fields that `schema`, the JSON schema of an object, names under `properties`.
+    Extractor extractor(std::string_view schema, const std::vector<Example> &examples = {},
+                        std::string_view instructions = {}) const {
+        std::vector<slm_example> list;
+        list.reserve(examples.size());
+        for (const Example &example : examples) list.push_back({detail::text(example.source), detail::text(example.value)});
+        const slm_str text = detail::text(schema), words = detail::text(instructions);
+        const slm_extractor *extractor = nullptr;
+        detail::check([&](slm_error **error) {
+            return slm_extractor_new(handle_.get(), text.data, text.len, words.data, words.len, list.data(), list.size(),
+                                     &extractor, error);
+        });
+        return Extractor(extractor);
     }
 
     /// What the model is and how it runs, as a JSON object.

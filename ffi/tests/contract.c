@@ -46,6 +46,7 @@ typedef struct {
     uint32_t tokens[64];
     size_t token_count;
     int32_t finish_reason;
+    int32_t completion;
     uint64_t prompt_done;
     slm_session *session;
     int32_t verdict;
@@ -72,6 +73,8 @@ static void note(answer *result, const slm_event *event) {
     case SLM_EVENT_FINISHED:
         REQUIRE(event->statistics != NULL && event->statistics->generated_tokens == result->token_count);
         result->finish_reason = event->finish_reason;
+        result->completion = event->completion;
+        REQUIRE(event->completion >= SLM_COMPLETION_COMPLETE && event->completion <= SLM_COMPLETION_EXPIRED);
         break;
     default:
         REQUIRE(!"an event has a kind");
@@ -420,6 +423,93 @@ static void models_tell(const char *directory, const slm_model *model) {
     REQUIRE(missing == NULL);
 }
 
+/* Answers follow their grammar, also where they are cut short; bad sources are refused. */
+static void grammars_hold(const slm_model *model) {
+    static const char *const schema = "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}},"
+                                      " \"required\": [\"a\"], \"additionalProperties\": false}";
+    slm_str choices[] = {{"red", SLM_NUL}, {"green", 5}};
+    const slm_grammar *grammar = NULL, *clone = NULL, *none = NULL;
+    slm_generate_options options;
+    slm_session *session = NULL;
+    slm_stream *stream = NULL;
+    answer result = {0};
+
+    EXPECT(SLM_OK, slm_session_new(model, NULL, &session, &error));
+    EXPECT(SLM_OK, slm_generate_options_init(&options, sizeof options, &error));
+    EXPECT(SLM_OK, slm_grammar_choices(model, choices, 2, &grammar, &error));
+    EXPECT(SLM_OK, slm_grammar_clone(grammar, &clone, &error));
+    slm_grammar_free(grammar);
+    options.grammar = clone;
+    EXPECT(SLM_OK, slm_stream_new(session, PROMPT, SLM_NUL, &options, &stream, &error));
+    /* The stream keeps what it needs. */
+    slm_grammar_free(clone);
+    pull(stream, &result);
+    slm_stream_free(stream);
+    REQUIRE(strcmp(result.text, "red") == 0 || strcmp(result.text, "green") == 0);
+    REQUIRE(result.finish_reason == SLM_FINISH_GRAMMAR && result.completion == SLM_COMPLETION_COMPLETE);
+
+    EXPECT(SLM_OK, slm_grammar_new(model, SLM_GRAMMAR_JSON_SCHEMA, schema, SLM_NUL, &grammar, &error));
+    options.grammar = grammar;
+    options.max_tokens = 24;
+    memset(&result, 0, sizeof result);
+    EXPECT(SLM_OK, slm_stream_new(session, PROMPT, SLM_NUL, &options, &stream, &error));
+    pull(stream, &result);
+    slm_stream_free(stream);
+    REQUIRE(result.text[0] == '{' && result.text[result.length - 1] == '}' && strstr(result.text, "\"a\"") != NULL);
+    REQUIRE(result.completion == SLM_COMPLETION_COMPLETE || result.completion == SLM_COMPLETION_SHORTENED);
+    options.max_tokens = 1;
+    EXPECT(SLM_INVALID_ARGUMENT, slm_stream_new(session, PROMPT, SLM_NUL, &options, &stream, &error));
+    slm_grammar_free(grammar);
+
+    EXPECT(SLM_OK, slm_grammar_new(model, SLM_GRAMMAR_REGEX, "[0-9]{3}", SLM_NUL, &grammar, &error));
+    slm_grammar_free(grammar);
+    EXPECT(SLM_OK, slm_grammar_new(model, SLM_GRAMMAR_LARK, "start: \"a\"+", SLM_NUL, &grammar, &error));
+    slm_grammar_free(grammar);
+    EXPECT(SLM_GRAMMAR, slm_grammar_new(model, SLM_GRAMMAR_JSON_SCHEMA, "{", 1, &none, &error));
+    EXPECT(SLM_UNSUPPORTED, slm_grammar_new(model, SLM_GRAMMAR_JSON_SCHEMA, "{\"not\": {}}", SLM_NUL, &none, &error));
+    EXPECT(SLM_INVALID_ARGUMENT, slm_grammar_new(model, 9, "a", 1, &none, &error));
+    EXPECT(SLM_GRAMMAR, slm_grammar_choices(model, NULL, 0, &none, &error));
+    EXPECT(SLM_NULL_POINTER, slm_grammar_new(model, SLM_GRAMMAR_REGEX, NULL, 1, &none, &error));
+    REQUIRE(none == NULL);
+    slm_grammar_free(NULL);
+    slm_session_free(session);
+}
+
+/* What is extracted is JSON, and says of each value whether the text has it. */
+static void extractions_are_checked(const slm_model *model) {
+    static const char *const schema = "{\"type\": \"object\", \"properties\": {\"total\": {\"type\": \"number\"}}}";
+    static const char *const receipt = "Total 12,50 EUR";
+    slm_example examples[] = {{{"Total 3", SLM_NUL}, {"{\"total\": 3}", SLM_NUL}}};
+    slm_example broken[] = {{{"Total 3", SLM_NUL}, {"{", SLM_NUL}}};
+    const slm_extractor *extractor = NULL, *none = NULL;
+    slm_generate_options options;
+    slm_session *session = NULL;
+    slm_string value = {NULL, 0}, fields = {NULL, 0};
+    int32_t completion = 0;
+
+    EXPECT(SLM_OK, slm_session_new(model, NULL, &session, &error));
+    EXPECT(SLM_OK, slm_generate_options_init(&options, sizeof options, &error));
+    options.max_tokens = 40;
+    EXPECT(SLM_OK, slm_extractor_new(model, schema, SLM_NUL, "Find the total.", SLM_NUL, examples, 1, &extractor, &error));
+    EXPECT(SLM_OK, slm_extract(session, extractor, receipt, SLM_NUL, &options, &value, &fields, &completion, &error));
+    REQUIRE(strncmp(value.data, "{\"total\":", 9) == 0 && strlen(value.data) == value.len);
+    REQUIRE(fields.data[0] == '[' && strstr(fields.data, "\"path\":\"/total\"") != NULL);
+    REQUIRE(completion == SLM_COMPLETION_COMPLETE || completion == SLM_COMPLETION_SHORTENED);
+    slm_string_free(&value);
+    slm_string_free(&fields);
+    EXPECT(SLM_OK, slm_extract(session, extractor, receipt, SLM_NUL, &options, &value, NULL, NULL, &error));
+    slm_string_free(&value);
+    options.max_tokens = 2;
+    EXPECT(SLM_INVALID_ARGUMENT, slm_extract(session, extractor, receipt, SLM_NUL, &options, &value, &fields, &completion, &error));
+    REQUIRE(value.data == NULL && fields.data == NULL);
+    slm_extractor_free(extractor);
+    EXPECT(SLM_INVALID_ARGUMENT, slm_extractor_new(model, "true", SLM_NUL, NULL, 0, NULL, 0, &none, &error));
+    EXPECT(SLM_INVALID_ARGUMENT, slm_extractor_new(model, schema, SLM_NUL, NULL, 0, broken, 1, &none, &error));
+    REQUIRE(none == NULL);
+    slm_extractor_free(NULL);
+    slm_session_free(session);
+}
+
 int main(int argc, char **argv) {
     const slm_model *model = NULL;
     if (argc < 2) return EXIT_FAILURE;
@@ -431,6 +521,8 @@ int main(int argc, char **argv) {
     cancelling_ends(model);
     labels_are_scored(model);
     calibrations_decide(model);
+    grammars_hold(model);
+    extractions_are_checked(model);
     texts_round_trip(model);
     models_tell(argv[1], model);
     callbacks_read(argv[1], model);

@@ -4,6 +4,7 @@
 #include <edgeslm.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -334,6 +335,30 @@ void sources(const std::string &directory, const Model &model) {
     REQUIRE(thrown(SLM_NOT_FOUND, [&] { Model::load_from(pack); }).file() == "model.onnx.data");
 }
 
+// Answers follow their grammar, and what is extracted is checked.
+void grammars(const Model &model) {
+    Session session = model.session();
+    GenerateOptions options = tokens(40);
+    options.grammar = model.choices({"red", "green"});
+    Stream chosen = session.generate(question, options);
+    const std::string color = chosen.text();
+    REQUIRE(color == "red" || color == "green");
+    REQUIRE(chosen.finish_reason() == SLM_FINISH_GRAMMAR && chosen.completion() == SLM_COMPLETION_COMPLETE);
+    options.grammar = model.grammar(SLM_GRAMMAR_REGEX, "[0-9]{3}");
+    const std::string digits = session.generate(question, options).text();
+    REQUIRE(digits.size() == 3 && std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isdigit(c) != 0; }));
+    thrown(SLM_GRAMMAR, [&] { model.grammar(SLM_GRAMMAR_JSON_SCHEMA, "{"); });
+    thrown(SLM_GRAMMAR, [&] { model.choices({}); });
+
+    const std::string schema = R"({"type": "object", "properties": {"total": {"type": "number"}}})";
+    const auto extractor = model.extractor(schema, {{"Total 3", R"({"total": 3})"}}, "Find the total.");
+    const edgeslm::Extraction found = session.extract(extractor, "Total 12,50", tokens(40));
+    REQUIRE(found.value.rfind("{\"total\":", 0) == 0 && found.fields.find("/total") != std::string::npos);
+    REQUIRE(found.completion == SLM_COMPLETION_COMPLETE || found.completion == SLM_COMPLETION_SHORTENED);
+    thrown(SLM_INVALID_ARGUMENT, [&] { session.extract(extractor, "Total 12,50", tokens(1)); });
+    thrown(SLM_INVALID_ARGUMENT, [&] { model.extractor("true"); });
+}
+
 int main(int, char **argv) {
     try {
         const std::string directory = argv[1];
@@ -345,6 +370,7 @@ int main(int, char **argv) {
         sampling(model);
         classifications(model);
     calibrations(model);
+        grammars(model);
         logits(model);
         history(model);
         moves(directory);

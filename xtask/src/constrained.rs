@@ -85,7 +85,8 @@ fn schemas(interpreter: &Path, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
         let place = unpacked.join(place);
         let entries = fs::read_dir(&place).with_context(|| place.display().to_string())?;
-        let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        let mut files: Vec<PathBuf> =
+            entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
         files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
         files.sort();
         schemas.extend(files.into_iter().step_by(every));

@@ -95,7 +95,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let time = started.elapsed();
         let end = match result {
             Ok(answer) => {
-                let is_whole = matches!(answer.outcome.completion, Completion::Complete | Completion::Shortened);
+                let is_whole =
+                    matches!(answer.outcome.completion, Completion::Complete | Completion::Shortened);
                 ensure!(
                     if is_whole { request.check.accepts(&answer.text) } else { answer.text.is_empty() },
                     "request {index} is answered with {:?}",
@@ -114,7 +115,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     let share = within as f64 / arguments.requests as f64;
-    println!("{} requests, every answer legal; {} threads of another process at work", arguments.requests, arguments.load);
+    println!(
+        "{} requests, every answer legal; {} threads of another process at work",
+        arguments.requests, arguments.load
+    );
     for ((budget, end), count) in &ends {
         println!("  {budget:>5} ms: {count:>4} {end}");
     }
@@ -134,7 +138,11 @@ fn requests(model: &Model) -> anyhow::Result<Vec<Request>> {
     let mut requests = Vec::new();
     for note in NOTES {
         let mut add = |question: &str, grammar: &Grammar, check: Check| {
-            requests.push(Request { prompt: format!("{note}\n\n{question}"), grammar: grammar.clone(), check });
+            requests.push(Request {
+                prompt: format!("{note}\n\n{question}"),
+                grammar: grammar.clone(),
+                check,
+            });
         };
         add("Write a maintenance ticket as JSON.", &ticket, Check::Ticket);
         add("How urgent is it?", &urgency, Check::OneOf(URGENCIES));
@@ -143,7 +151,11 @@ fn requests(model: &Model) -> anyhow::Result<Vec<Request>> {
     }
     // A long prompt, whose computing takes a good part of the time.
     let long = NOTES.join("\n").repeat(6);
-    requests.push(Request { prompt: format!("{long}\n\nWrite one ticket."), grammar: ticket, check: Check::Ticket });
+    requests.push(Request {
+        prompt: format!("{long}\n\nWrite one ticket."),
+        grammar: ticket,
+        check: Check::Ticket,
+    });
     Ok(requests)
 }
 
@@ -162,9 +174,9 @@ impl Check {
                 is_text("summary")
                     && (is_text("machine") || ticket["machine"].is_null())
                     && ["now", "today", "this week"].contains(&ticket["urgency"].as_str().unwrap_or_default())
-                    && ticket["steps"].as_array().is_some_and(|steps| {
-                        !steps.is_empty() && steps.iter().all(Value::is_string)
-                    })
+                    && ticket["steps"]
+                        .as_array()
+                        .is_some_and(|steps| !steps.is_empty() && steps.iter().all(Value::is_string))
             }),
         }
     }
@@ -197,7 +209,9 @@ fn burn(threads: u64, time: Duration) {
                 let mut value = seed;
                 while Instant::now() < end {
                     for _ in 0..100_000 {
-                        value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+                        value = std::hint::black_box(
+                            value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1),
+                        );
                     }
                 }
             });

@@ -20,6 +20,7 @@ from ._errors import (
     ContextLengthError,
     DeadlineError,
     EdgeSlmError,
+    GrammarError,
     InvalidArgumentError,
     InvalidModelError,
     MemoryBudgetError,
@@ -27,7 +28,19 @@ from ._errors import (
     TemplateError,
     UnsupportedError,
 )
-from ._model import Calibration, CalibrationFacts, Classification, Decision, MemoryEstimate, Model, Session
+from ._model import (
+    Calibration,
+    CalibrationFacts,
+    Classification,
+    Decision,
+    Extraction,
+    Extractor,
+    Field,
+    Grammar,
+    MemoryEstimate,
+    Model,
+    Session,
+)
 from ._native import ffi as _ffi
 from ._native import lib as _lib
 from ._options import Message, Sampling
@@ -44,7 +57,8 @@ def build_info() -> dict[str, Any]:
 
 __all__ = [
     "BusyError", "Calibration", "CalibrationFacts", "CancelledError", "Classification", "ClosedError", "ContextLengthError",
-    "DeadlineError", "Decision", "EdgeSlmError", "Event", "Finished", "InvalidArgumentError", "InvalidModelError",
-    "MemoryBudgetError", "MemoryEstimate", "Message", "Model", "NotFoundError", "PromptProgress", "Sampling", "Session",
-    "Source", "Statistics", "Stream", "TemplateError", "Text", "Token", "UnsupportedError", "__version__", "build_info",
+    "DeadlineError", "Decision", "EdgeSlmError", "Event", "Extraction", "Extractor", "Field", "Finished", "Grammar",
+    "GrammarError", "InvalidArgumentError", "InvalidModelError", "MemoryBudgetError", "MemoryEstimate", "Message", "Model",
+    "NotFoundError", "PromptProgress", "Sampling", "Session", "Source", "Statistics", "Stream", "TemplateError", "Text",
+    "Token", "UnsupportedError", "__version__", "build_info",
 ]

@@ -60,6 +60,10 @@ class TemplateError(EdgeSlmError):
     """The chat template is damaged, raised an error, or ran for too long."""
 
 
+class GrammarError(EdgeSlmError, ValueError):
+    """A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it."""
+
+
 class CancelledError(EdgeSlmError):
     """The caller cancelled the work."""
 
@@ -88,6 +92,7 @@ _KINDS: dict[int, type[EdgeSlmError]] = {
     lib.SLM_MEMORY_BUDGET: MemoryBudgetError,
     lib.SLM_CONTEXT_LENGTH: ContextLengthError,
     lib.SLM_TEMPLATE: TemplateError,
+    lib.SLM_GRAMMAR: GrammarError,
     lib.SLM_CANCELLED: CancelledError,
     lib.SLM_DEADLINE_EXCEEDED: DeadlineError,
     lib.SLM_BUSY: BusyError,

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
-from ._errors import ClosedError, call, take
+from ._errors import ClosedError, call, take, text_of
 from ._interrupt import interruptible, new_cancel
 from ._native import ffi, lib
 from ._options import Keep, Message, Sampling, generate_options, milliseconds, model_options, session_options
 from ._source import Source, callbacks
-from ._stream import Statistics, Stream
+from ._stream import COMPLETIONS, Statistics, Stream
 
 if TYPE_CHECKING:
     import numpy
@@ -89,6 +89,27 @@ class CalibrationFacts:
     """The mean negative log-likelihood of the examples' classes in cross-validation, in nats."""
 
 
+@dataclass(frozen=True)
+class Field:
+    """A single value of an extraction. ``support`` is ``found``, in the bytes from ``start`` to ``end`` of the text in UTF-8;
+    ``missing``; ``unsupported``, a value that the text does not contain; or ``chosen``, one that the schema names."""
+
+    path: str
+    value: Any
+    support: str
+    start: Optional[int] = None
+    end: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was found in a text: ``value`` has None for every field that the text does not contain."""
+
+    value: dict[str, Any]
+    fields: tuple[Field, ...]
+    completion: str
+
+
 class _Handle:
     """An object that owns a handle of the library."""
 
@@ -139,6 +160,29 @@ class _Handle:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+class Grammar(_Handle):
+    """What answers may look like; made by a :class:`Model`. Any number of threads and sessions of the model may use it."""
+
+    _what = "grammar"
+
+    def __init__(self, handle: Any) -> None:
+        self._own(handle, lib.slm_grammar_free)
+
+    def handle(self) -> Any:
+        """The handle in C."""
+        with self._using() as handle:
+            return handle
+
+
+class Extractor(_Handle):
+    """Which fields are wanted of a text; made by a :class:`Model`."""
+
+    _what = "extractor"
+
+    def __init__(self, handle: Any) -> None:
+        self._own(handle, lib.slm_extractor_free)
 
 
 class Model(_Handle):
@@ -293,6 +337,54 @@ class Model(_Handle):
             )
         return Calibration(handle[0])
 
+    def grammar(
+        self,
+        *,
+        schema: Union[str, Mapping[str, Any], None] = None,
+        regex: Optional[str] = None,
+        lark: Optional[str] = None,
+        choices: Optional[Sequence[str]] = None,
+    ) -> Grammar:
+        """A grammar for answers of the model, from exactly one of: a JSON schema as a dict or text, a regular expression, a
+        grammar in llguidance's variant of Lark, or a list of texts."""
+        given = [source for source in (schema, regex, lark, choices) if source is not None]
+        if len(given) != 1:
+            raise TypeError("a grammar is made from exactly one of schema, regex, lark and choices")
+        keep, handle = Keep(), ffi.new("slm_grammar **")
+        if choices is not None:
+            self._call(lib.slm_grammar_choices, keep.texts(choices), len(choices), handle)
+            return Grammar(handle[0])
+        if schema is not None:
+            kind, source = lib.SLM_GRAMMAR_JSON_SCHEMA, schema if isinstance(schema, str) else json.dumps(schema)
+        elif regex is not None:
+            kind, source = lib.SLM_GRAMMAR_REGEX, regex
+        else:
+            kind, source = lib.SLM_GRAMMAR_LARK, lark or ""
+        self._call(lib.slm_grammar_new, kind, *keep.bytes(source), handle)
+        return Grammar(handle[0])
+
+    def extractor(
+        self,
+        schema: Union[str, Mapping[str, Any]],
+        *,
+        examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
+        instructions: str = "",
+    ) -> Extractor:
+        """An extractor of the fields that a JSON schema of an object names under ``properties``.
+
+        Args:
+            examples: texts, and what an extraction from each should give.
+            instructions: what the model is asked; empty for the usual words.
+        """
+        keep, handle = Keep(), ffi.new("slm_extractor **")
+        array = ffi.new("slm_example[]", max(1, len(examples)))
+        for index, (source, value) in enumerate(examples):
+            keep.put(array[index].source, source)
+            keep.put(array[index].value, json.dumps(value))
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+        self._call(lib.slm_extractor_new, *keep.bytes(text), *keep.bytes(instructions), array, len(examples), handle)
+        return Extractor(handle[0])
+
     def count_tokens(self, text: str, mode: str = "prompt") -> int:
         """How many tokens ``text`` has; for the modes see :meth:`tokenize`."""
         keep, count = Keep(), ffi.new("size_t *")
@@ -372,7 +464,7 @@ class Session(_Handle):
 
     One thread at a time may use it. The methods that answer return a :class:`Stream` and take these options:
     ``max_tokens``, ``stop`` (texts), ``stop_tokens``, ``ignore_stop_tokens``, ``log_probabilities`` (of how many most probable
-    tokens), ``deadline`` (seconds) and ``sampling``.
+    tokens), ``deadline`` (seconds), ``sampling`` and ``grammar``.
     """
 
     _what = "session"
@@ -457,6 +549,26 @@ class Session(_Handle):
             )
         index = int(decision.class_index)
         return Decision(calibration.classes[index], index, tuple(probabilities), bool(decision.abstain))
+
+    def extract(self, extractor: Extractor, source: str, **options: Unpack[GenerateOptions]) -> Extraction:
+        """Takes the extractor's fields out of ``source`` and looks each value up in it. There is no ``grammar`` among the
+        options."""
+        keep, cancel = Keep(), new_cancel()
+        native = generate_options(keep, cancel, **options)
+        value, fields = ffi.new("slm_string *"), ffi.new("slm_string *")
+        completion = ffi.new("int32_t *")
+        text, length = keep.bytes(source)
+        try:
+            with extractor._using() as handle:
+                interruptible(
+                    lambda: self._call(lib.slm_extract, handle, text, length, native, value, fields, completion), cancel
+                )
+            found = json.loads(text_of(value)), json.loads(text_of(fields))
+        finally:
+            lib.slm_string_free(value)
+            lib.slm_string_free(fields)
+        described = tuple(Field(**field) for field in found[1])
+        return Extraction(found[0], described, COMPLETIONS.get(completion[0], "unknown"))
 
     def logits(self, tokens: Sequence[int], last: int = 1) -> numpy.typing.NDArray[numpy.float32]:
         """The logits after each of the last ``last`` tokens: an array ``[last, vocabulary]``. Needs numpy."""

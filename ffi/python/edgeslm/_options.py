@@ -138,6 +138,7 @@ class GenerateOptions(TypedDict, total=False):
     log_probabilities: Optional[int]
     deadline: Optional[float]
     sampling: Optional[Sampling]
+    grammar: Optional[Any]
 
 
 def milliseconds(seconds: Optional[float]) -> int:
@@ -196,6 +197,7 @@ def generate_options(
     log_probabilities: Optional[int] = None,
     deadline: Optional[float] = None,
     sampling: Optional[Sampling] = None,
+    grammar: Optional[Any] = None,
 ) -> Any:
     options = keep.options("generate")
     options.max_tokens = max_tokens
@@ -205,6 +207,10 @@ def generate_options(
     options.cancel = cancel
     if sampling is not None:
         options.sampling = sampling.to_c(keep)
+    if grammar is not None:
+        # Kept open by whoever calls, until the call has returned.
+        options.grammar = grammar.handle()
+        keep.append(grammar)
     texts = [stop] if isinstance(stop, str) else list(stop)
     options.stop, options.stop_count = keep.texts(texts), len(texts)
     tokens = list(stop_tokens)

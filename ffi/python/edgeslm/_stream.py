@@ -63,11 +63,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete. ``reason`` is one of stop_token, stop_string, max_tokens, context_length, cancelled, deadline."""
+    """The answer is complete. ``reason`` is one of stop_token, stop_string, grammar, max_tokens, context_length, cancelled,
+    deadline. ``completion`` says whether it is whole: complete; shortened, closed along its grammar's shortest path; cut; or
+    expired."""
 
     reason: str
     seed: int
     statistics: Statistics
+    completion: str
 
 
 Event = Union[PromptProgress, Token, Text, Finished]
@@ -79,6 +82,14 @@ _REASONS = {
     lib.SLM_FINISH_CONTEXT_LENGTH: "context_length",
     lib.SLM_FINISH_CANCELLED: "cancelled",
     lib.SLM_FINISH_DEADLINE: "deadline",
+    lib.SLM_FINISH_GRAMMAR: "grammar",
+}
+
+COMPLETIONS = {
+    lib.SLM_COMPLETION_COMPLETE: "complete",
+    lib.SLM_COMPLETION_SHORTENED: "shortened",
+    lib.SLM_COMPLETION_CUT: "cut",
+    lib.SLM_COMPLETION_EXPIRED: "expired",
 }
 
 
@@ -161,7 +172,8 @@ class Stream:
             return Token(event.token, event.log_probability if self._with_log_probabilities else None, top)
         if event.kind == lib.SLM_EVENT_FINISHED:
             reason = _REASONS.get(event.finish_reason, "unknown")
-            return Finished(reason, event.seed, Statistics.from_c(event.statistics))
+            completion = COMPLETIONS.get(event.completion, "unknown")
+            return Finished(reason, event.seed, Statistics.from_c(event.statistics), completion)
         # Kinds that a newer library adds are told as progress that says nothing.
         return PromptProgress(event.prompt_done, event.prompt_total)
 

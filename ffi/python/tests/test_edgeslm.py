@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import math
 import os
 import pathlib
@@ -214,6 +215,44 @@ def test_calibrations_of_others_are_refused(model, session, tmp_path):
         model.calibrate(session, CLASSES, WORDS, CASES[:3], prompt="p")
     with pytest.raises(edgeslm.InvalidArgumentError, match="1 labels for 2 classes"):
         model.calibrate(session, CLASSES, WORDS[:1], CASES, prompt="p")
+
+
+def test_answers_follow_their_grammar(model, session):
+    with model.grammar(choices=["red", "green"]) as grammar:
+        stream = session.generate(QUESTION, grammar=grammar)
+    assert stream.text() in ("red", "green")
+    assert (stream.finished.reason, stream.finished.completion) == ("grammar", "complete")
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+    stream = session.generate(QUESTION, grammar=model.grammar(schema=schema), max_tokens=24)
+    assert list(json.loads(stream.text())) == ["a"]
+    assert stream.finished.completion in ("complete", "shortened")
+    assert session.generate(QUESTION, grammar=model.grammar(regex="[0-9]{3}")).text().isdigit()
+    assert set(session.generate(QUESTION, grammar=model.grammar(lark='start: "a" "a"+'), max_tokens=9).text()) == {"a"}
+    for wrong, kind in [
+        ({"schema": "{"}, edgeslm.GrammarError), ({"choices": []}, edgeslm.GrammarError),
+        ({"schema": {"not": {}}}, edgeslm.UnsupportedError), ({}, TypeError), ({"regex": "a", "lark": "b"}, TypeError),
+    ]:
+        with pytest.raises(kind):
+            model.grammar(**wrong)
+    with pytest.raises(edgeslm.ClosedError):
+        session.generate(QUESTION, grammar=grammar)
+
+
+def test_what_is_extracted_is_looked_up(model, session):
+    schema = {"type": "object", "properties": {"total": {"type": "number"}, "shop": {"type": "string"}}}
+    extractor = model.extractor(schema, examples=[("Total 3", {"total": 3, "shop": None})], instructions="Find these.")
+    found = session.extract(extractor, "Total 12,50", max_tokens=60)
+    assert list(found.value) == ["total", "shop"]
+    assert [field.path for field in found.fields] == ["/total", "/shop"]
+    for field in found.fields:
+        assert field.support in ("found", "missing", "unsupported")
+        assert (field.start is not None) == (field.support == "found")
+        assert (found.value[field.path[1:]] is None) == (field.support != "found")
+    assert found.completion in ("complete", "shortened")
+    with pytest.raises(edgeslm.InvalidArgumentError):
+        session.extract(extractor, "Total 12,50", max_tokens=1)
+    with pytest.raises(edgeslm.InvalidArgumentError):
+        model.extractor("true")
 
 
 def test_sampling_is_repeatable_and_greedy_by_default(session):
