@@ -11,10 +11,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use edgeslm::answer::{ClassifyOptions, LabelScore};
+use edgeslm::answer::{ClassifyOptions, Extractor, LabelScore};
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::{Load, Source};
 use edgeslm::sampling::SamplingOptions;
+use edgeslm::sampling::constraint::GrammarSource;
 use edgeslm::session::{Event, GenerateOptions, Prompt, SessionOptions, Stream};
 use edgeslm::text::{Message, RenderOptions, Role, SpecialTokens};
 use edgeslm::{Accuracy, Error, LoadOptions, Model, Result};
@@ -63,9 +64,23 @@ fn sampling_options(case: &Given) -> SamplingOptions {
     }
 }
 
-fn generate_options(case: &Given) -> GenerateOptions {
+/// The grammar of a case, if it has one.
+fn grammar_source(case: &Given) -> Option<GrammarSource> {
+    let Some((kind, source)) = case.find("grammar").and_then(|grammar| grammar.split_once(' ')) else {
+        return case.has("choice").then(|| GrammarSource::choices(case.all("choice")));
+    };
+    Some(match kind {
+        "schema" => GrammarSource::json_schema(source),
+        "regex" => GrammarSource::regex(source),
+        "lark" => GrammarSource::lark(source),
+        other => panic!("there is no grammar of kind {other}"),
+    })
+}
+
+fn generate_options(case: &Given, model: &Model) -> Result<GenerateOptions> {
     let defaults = GenerateOptions::default();
-    GenerateOptions {
+    Ok(GenerateOptions {
+        grammar: grammar_source(case).map(|source| model.grammar(&source)).transpose()?,
         max_tokens: case.number("max_tokens").unwrap_or(defaults.max_tokens),
         sampling: Some(sampling_options(case)),
         stop: case.all("stop").map(str::to_owned).collect(),
@@ -73,7 +88,7 @@ fn generate_options(case: &Given) -> GenerateOptions {
         ignore_stop_tokens: case.has("ignore_stop_tokens"),
         log_probabilities: case.number("log_probabilities"),
         ..defaults
-    }
+    })
 }
 
 /// The messages of a case, or `None` where one has a role that cannot be said in Rust.
@@ -116,6 +131,9 @@ fn answer(case: &Given, stream: Stream<'_>) -> Result<Lines> {
     let outcome = outcome.expect("an answer has an end");
     let mut lines =
         vec![("tokens", ids(&tokens)), ("text", text), ("finish", outcome.reason.name().to_owned())];
+    if grammar_source(case).is_some() {
+        lines.push(("completion", outcome.completion.name().to_owned()));
+    }
     if case.has("seed") {
         lines.push(("seed", outcome.seed.to_string()));
     }
@@ -179,12 +197,12 @@ fn run(case: &Given, kernels: &str) -> Result<Option<Lines>> {
     Ok(Some(match case.text("do") {
         "generate" | "chat" => {
             let Some(prompt) = prompt(case) else { return Ok(None) };
-            answer(case, session()?.stream(prompt, &generate_options(case))?)?
+            answer(case, session()?.stream(prompt, &generate_options(case, &model)?)?)?
         }
         "turns" => {
             let (mut session, mut lines) = (session()?, Lines::new());
             for turn in case.all("turn") {
-                lines.extend(answer(case, session.chat(turn, &generate_options(case))?)?);
+                lines.extend(answer(case, session.chat(turn, &generate_options(case, &model)?)?)?);
             }
             lines
         }
@@ -200,6 +218,14 @@ fn run(case: &Given, kernels: &str) -> Result<Option<Lines>> {
             let result = session()?.classify_with(prompt, &labels, &options)?;
             let probabilities = words(result.probabilities, |probability| format!("{probability:.8}"));
             [line("index", result.index), line("probabilities", probabilities)].concat()
+        }
+        "extract" => {
+            let extractor = Extractor::new(case.text("schema"), model.text())?;
+            let options = generate_options(case, &model)?;
+            let found = session()?.extract(&extractor, case.text("source_text"), &options)?;
+            let support = words(&found.fields, |field| format!("{}={}", field.path, field.support.name()));
+            let completion = found.outcome.completion.name();
+            [line("value", &found.value), line("support", support), line("completion", completion)].concat()
         }
         "tokenize" => line("tokens", ids(&tokenize(&model, case)?)),
         "count" => line("count", tokenize(&model, case)?.len()),

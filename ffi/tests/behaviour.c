@@ -155,9 +155,18 @@ static const char *finish_name(int32_t reason) {
     case SLM_FINISH_STOP_STRING: return "stop_string";
     case SLM_FINISH_MAX_TOKENS: return "max_tokens";
     case SLM_FINISH_CONTEXT_LENGTH: return "context_length";
+    case SLM_FINISH_GRAMMAR: return "grammar";
     default: return "other";
     }
 }
+
+static void say_completion(int32_t completion) {
+    static const char *const names[] = {"none", "complete", "shortened", "cut", "expired"};
+    require(completion >= 0 && completion < 5, "a completion that has a name");
+    say_text("completion", names[completion], strlen(names[completion]));
+}
+
+static int has_grammar(const block *given) { return has(given, "grammar") || has(given, "choice"); }
 
 /* Reads an answer to its end. */
 static slm_status read_answer(const block *given, slm_stream *stream, slm_error **error) {
@@ -186,6 +195,7 @@ static slm_status read_answer(const block *given, slm_stream *stream, slm_error 
     say_ids("tokens", tokens, count);
     say_text("text", text, length);
     say_text("finish", reason, strlen(reason));
+    if (has_grammar(given)) say_completion(event->completion);
     if (has(given, "seed")) {
         begin("seed");
         say("%llu", (unsigned long long)event->seed);
@@ -205,14 +215,69 @@ static slm_status read_answer(const block *given, slm_stream *stream, slm_error 
     return SLM_OK;
 }
 
-/* Answers the prompt, the messages, or the turns of a case. */
-static slm_status generate(const block *given, slm_session *session, slm_error **error) {
+/* The grammar of a case; NULL if it has none. */
+static slm_status grammar_of(const block *given, const slm_model *model, const slm_grammar **grammar, slm_error **error) {
+    slm_str choices[MOST_LINES];
+    const slm_str line = text_of(given, "grammar", "");
+    const char *space = memchr(line.data, ' ', line.len);
+    *grammar = NULL;
+    if (space != NULL) {
+        const int32_t kind = line.data[0] == 's'   ? SLM_GRAMMAR_JSON_SCHEMA
+                             : line.data[0] == 'r' ? SLM_GRAMMAR_REGEX
+                                                   : SLM_GRAMMAR_LARK;
+        const size_t length = line.len - (size_t)(space + 1 - line.data);
+        return slm_grammar_new(model, kind, space + 1, length, grammar, error);
+    }
+    const size_t count = texts(given, "choice", choices);
+    return has(given, "choice") ? slm_grammar_choices(model, choices, count, grammar, error) : SLM_OK;
+}
+
+/* Takes fields out of a text. */
+static slm_status extract(const slm_model *model, slm_session *session, const block *given,
+                          const slm_generate_options *options, slm_error **error) {
+    const slm_str schema = text_of(given, "schema", ""), source = text_of(given, "source_text", "");
+    const slm_extractor *extractor = NULL;
+    slm_string value = {NULL, 0}, fields = {NULL, 0};
+    int32_t completion = 0;
+    TRY(slm_extractor_new(model, schema.data, schema.len, NULL, 0, NULL, 0, &extractor, error));
+    const slm_status status =
+        slm_extract(session, extractor, source.data, source.len, options, &value, &fields, &completion, error);
+    slm_extractor_free(extractor);
+    TRY(status);
+    say_text("value", value.data, value.len);
+    /* The paths and supports, which stand in the JSON in this order. */
+    begin("support");
+    const char *space = "";
+    for (const char *at = fields.data; (at = strstr(at, "{\"path\":\"")) != NULL;) {
+        const char *path = at + strlen("{\"path\":\""), *path_end = strchr(path, '"');
+        const char *support = strstr(path_end, "\"support\":\"");
+        require(support != NULL, "a field has a support");
+        support += strlen("\"support\":\"");
+        say("%s", space);
+        say_bytes(path, (size_t)(path_end - path));
+        say("=");
+        say_bytes(support, (size_t)(strchr(support, '"') - support));
+        space = " ";
+        at = support;
+    }
+    end();
+    say_completion(completion);
+    slm_string_free(&value);
+    slm_string_free(&fields);
+    return SLM_OK;
+}
+
+static slm_status answer_with(const block *given, const slm_model *model, slm_session *session,
+                              slm_generate_options *options, slm_error **error);
+
+/* Answers the prompt, the messages, or the turns of a case, or takes fields out of its text. */
+static slm_status generate(const block *given, const slm_model *model, slm_session *session, slm_error **error) {
     slm_generate_options options;
     slm_sampling_options sampling;
     slm_logit_bias biases[MOST_LINES];
     slm_str stop[MOST_LINES];
     uint32_t stop_tokens[MOST_LINES];
-    slm_message messages[MOST_LINES];
+    const slm_grammar *grammar = NULL;
     TRY(slm_generate_options_init(&options, sizeof options, error));
     TRY(slm_sampling_options_init(&sampling, sizeof sampling, error));
 
@@ -244,19 +309,30 @@ static slm_status generate(const block *given, slm_session *session, slm_error *
     for (size_t i = 0; i < options.stop_token_count; i++)
         stop_tokens[i] = (uint32_t)strtoul(nth(given, "stop_token", i)->data, NULL, 10);
 
+    TRY(grammar_of(given, model, &grammar, error));
+    options.grammar = grammar;
+    const slm_status status = answer_with(given, model, session, &options, error);
+    slm_grammar_free(grammar);
+    return status;
+}
+
+static slm_status answer_with(const block *given, const slm_model *model, slm_session *session,
+                              slm_generate_options *options, slm_error **error) {
+    slm_message messages[MOST_LINES];
     const slm_str what = text_of(given, "do", "");
+    if (strcmp(what.data, "extract") == 0) return extract(model, session, given, options, error);
     const size_t answers = strcmp(what.data, "turns") == 0 ? count_of(given, "turn") : 1;
     for (size_t i = 0; i < answers; i++) {
         slm_stream *stream = NULL;
         if (strcmp(what.data, "generate") == 0) {
             const slm_str prompt = text_of(given, "prompt", "");
-            TRY(slm_stream_new(session, prompt.data, prompt.len, &options, &stream, error));
+            TRY(slm_stream_new(session, prompt.data, prompt.len, options, &stream, error));
         } else if (strcmp(what.data, "chat") == 0) {
             const size_t count = messages_of(given, messages);
-            TRY(slm_chat_stream(session, messages, count, &options, &stream, error));
+            TRY(slm_chat_stream(session, messages, count, options, &stream, error));
         } else {
             const slm_str *turn = nth(given, "turn", i);
-            TRY(slm_turn_stream(session, turn->data, turn->len, &options, &stream, error));
+            TRY(slm_turn_stream(session, turn->data, turn->len, options, &stream, error));
         }
         const slm_status status = read_answer(given, stream, error);
         slm_stream_free(stream);
@@ -297,7 +373,7 @@ static slm_status with_session(const block *given, const slm_model *model, slm_e
     options.system = text_of(given, "system", "");
     TRY(slm_session_new(model, &options, &session, error));
     const int is_classify = strcmp(text_of(given, "do", "").data, "classify") == 0;
-    const slm_status status = is_classify ? classify(given, session, error) : generate(given, session, error);
+    const slm_status status = is_classify ? classify(given, session, error) : generate(given, model, session, error);
     slm_session_free(session);
     return status;
 }

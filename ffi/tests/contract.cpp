@@ -369,7 +369,7 @@ int main(int, char **argv) {
         streams(model);
         sampling(model);
         classifications(model);
-    calibrations(model);
+        calibrations(model);
         grammars(model);
         logits(model);
         history(model);

@@ -176,6 +176,69 @@ namespace EdgeSlm
             }
         }
 
+        /// <summary>A grammar for answers of the model.</summary>
+        /// <exception cref="SlmException">The source is damaged, cannot be satisfied or is beyond the limits.</exception>
+        public Grammar NewGrammar(GrammarKind kind, string source)
+        {
+            using (var arena = new Arena())
+            {
+                var text = arena.Required(source, nameof(source));
+                return new Grammar(handle.Use(model =>
+                {
+                    IntPtr grammar, error;
+                    Interop.Check(NativeMethods.GrammarNew(model, (int)kind, text.Data, text.Length, &grammar, &error), error);
+                    return grammar;
+                }));
+            }
+        }
+
+        /// <summary>A grammar of which the answers are these texts and no others.</summary>
+        /// <exception cref="SlmException">There are no choices, or too many.</exception>
+        public Grammar NewGrammar(IReadOnlyList<string> choices)
+        {
+            using (var arena = new Arena())
+            {
+                var list = (IntPtr)arena.Texts(choices, nameof(choices));
+                return new Grammar(handle.Use(model =>
+                {
+                    IntPtr grammar, error;
+                    Interop.Check(NativeMethods.GrammarChoices(model, (NativeMethods.Str*)list, (UIntPtr)choices.Count, &grammar, &error),
+                        error);
+                    return grammar;
+                }));
+            }
+        }
+
+        /// <summary>
+        /// An extractor of the fields that a JSON schema of an object names under <c>properties</c>. The examples show the model texts
+        /// and what is wanted of them; the instructions are what it is asked, empty for the usual words.
+        /// </summary>
+        /// <exception cref="SlmException">The schema cannot be used.</exception>
+        public Extractor NewExtractor(string schema, IReadOnlyList<ExtractionExample> examples = null, string instructions = "")
+        {
+            using (var arena = new Arena())
+            {
+                var text = arena.Required(schema, nameof(schema));
+                var words = arena.Text(instructions);
+                var count = examples == null ? 0 : examples.Count;
+                var list = (NativeMethods.Example*)arena.Zeroed(count, sizeof(NativeMethods.Example));
+                for (var i = 0; i < count; i++)
+                {
+                    var example = examples[i] ?? throw new ArgumentNullException(nameof(examples));
+                    list[i].Source = arena.Text(example.Source);
+                    list[i].Value = arena.Text(example.Value);
+                }
+                var address = (IntPtr)list;
+                return new Extractor(handle.Use(model =>
+                {
+                    IntPtr extractor, error;
+                    Interop.Check(NativeMethods.ExtractorNew(model, text.Data, text.Length, words.Data, words.Length,
+                        (NativeMethods.Example*)address, (UIntPtr)count, &extractor, &error), error);
+                    return extractor;
+                }));
+            }
+        }
+
         /// <summary>What the model is and how it runs, as a JSON object.</summary>
         public string Info => handle.Use(model =>
         {

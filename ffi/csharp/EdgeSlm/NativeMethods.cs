@@ -139,6 +139,14 @@ namespace EdgeSlm
             public UIntPtr StopCount;
             public uint* StopTokens;
             public UIntPtr StopTokenCount;
+            public IntPtr Grammar;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct Example
+        {
+            public Str Source;
+            public Str Value;
         }
 
         [StructLayout(LayoutKind.Sequential)]
@@ -162,6 +170,7 @@ namespace EdgeSlm
             public ulong PromptTotal;
             public ulong Seed;
             public Statistics* Statistics;
+            public int Completion;
         }
 
         [StructLayout(LayoutKind.Sequential)]
@@ -386,6 +395,26 @@ namespace EdgeSlm
         [DllImport(Library, EntryPoint = "slm_chat_decide", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int ChatDecide(IntPtr session, Message* messages, UIntPtr messageCount, IntPtr calibration,
             ClassifyOptions* options, Decision* decision, UIntPtr size, float* probabilities, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_grammar_new", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int GrammarNew(IntPtr model, int kind, byte* source, UIntPtr length, IntPtr* grammar, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_grammar_choices", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int GrammarChoices(IntPtr model, Str* choices, UIntPtr count, IntPtr* grammar, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_grammar_free", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern void GrammarFree(IntPtr grammar);
+
+        [DllImport(Library, EntryPoint = "slm_extractor_new", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int ExtractorNew(IntPtr model, byte* schema, UIntPtr schemaLength, byte* instructions,
+            UIntPtr instructionsLength, Example* examples, UIntPtr exampleCount, IntPtr* extractor, IntPtr* error);
+
+        [DllImport(Library, EntryPoint = "slm_extractor_free", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern void ExtractorFree(IntPtr extractor);
+
+        [DllImport(Library, EntryPoint = "slm_extract", CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int Extract(IntPtr session, IntPtr extractor, byte* source, UIntPtr length, GenerateOptions* options,
+            Str* value, Str* fields, int* completion, IntPtr* error);
 
         [DllImport(Library, EntryPoint = "slm_cancel_new", CallingConvention = CallingConvention.Cdecl)]
         internal static extern int CancelNew(IntPtr* cancel, IntPtr* error);

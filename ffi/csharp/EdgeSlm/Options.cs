@@ -196,6 +196,9 @@ namespace EdgeSlm
         /// <summary>How tokens are chosen; null for the session's choice.</summary>
         public SamplingOptions Sampling { get; set; }
 
+        /// <summary>What the answer has to look like; null for anything.</summary>
+        public Grammar Grammar { get; set; }
+
         internal unsafe NativeMethods.GenerateOptions* ToNative(Arena arena, IntPtr cancel)
         {
             var options = (NativeMethods.GenerateOptions*)arena.Zeroed(1, sizeof(NativeMethods.GenerateOptions));

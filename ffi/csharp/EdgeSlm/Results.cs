@@ -80,6 +80,23 @@ namespace EdgeSlm
         Cancelled = 5,
         /// <summary>The deadline passed.</summary>
         Deadline = 6,
+        /// <summary>The grammar allows no further text: the answer is complete.</summary>
+        Grammar = 7,
+    }
+
+    /// <summary>Whether an answer is all that it was to be.</summary>
+    public enum Completion
+    {
+        /// <summary>It has not ended.</summary>
+        None = 0,
+        /// <summary>It ended of itself.</summary>
+        Complete = 1,
+        /// <summary>It ran out of time, tokens or context and was closed along its grammar's shortest path, which it follows to the end.</summary>
+        Shortened = 2,
+        /// <summary>It ends where it was cut.</summary>
+        Cut = 3,
+        /// <summary>Its time ran out, and nothing of it can be relied on.</summary>
+        Expired = 4,
     }
 
     /// <summary>A token and the natural logarithm of its probability.</summary>
@@ -125,6 +142,7 @@ namespace EdgeSlm
             PromptDone = source->PromptDone;
             PromptTotal = source->PromptTotal;
             FinishReason = (FinishReason)source->FinishReason;
+            Completion = (Completion)source->Completion;
             Seed = source->Seed;
             if (source->Statistics != null) Statistics = new AnswerStatistics(*source->Statistics);
         }
@@ -145,6 +163,8 @@ namespace EdgeSlm
         public ulong PromptTotal { get; }
         /// <summary>How the answer ended, of <see cref="AnswerEventKind.Finished"/>.</summary>
         public FinishReason FinishReason { get; }
+        /// <summary>Whether the answer is whole, of <see cref="AnswerEventKind.Finished"/>.</summary>
+        public Completion Completion { get; }
         /// <summary>The seed that gives this answer again.</summary>
         public ulong Seed { get; }
         /// <summary>Counts and times, of <see cref="AnswerEventKind.Finished"/>; null before.</summary>

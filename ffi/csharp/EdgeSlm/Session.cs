@@ -62,18 +62,55 @@ namespace EdgeSlm
             try
             {
                 var native = (IntPtr)(options ?? new GenerateOptions()).ToNative(arena, flag);
-                var stream = handle.Use(session =>
+                var stream = WithGrammar(options, native, () => handle.Use(session =>
                 {
                     IntPtr result, failure;
                     Interop.Check(open(session, (NativeMethods.GenerateOptions*)native, &result, &failure), failure);
                     return result;
-                });
+                }));
                 return new AnswerStream(stream, cancel);
             }
             catch
             {
                 cancel.Dispose();
                 throw;
+            }
+        }
+
+        /// <summary>Runs a call whose options name a grammar, which stays open meanwhile.</summary>
+        private static T WithGrammar<T>(GenerateOptions options, IntPtr native, Func<T> call)
+        {
+            if (options == null || options.Grammar == null) return call();
+            return options.Grammar.Handle.Use(grammar =>
+            {
+                ((NativeMethods.GenerateOptions*)native)->Grammar = grammar;
+                return call();
+            });
+        }
+
+        /// <summary>
+        /// Takes the extractor's fields out of a text and looks each value up in it. The options have no grammar.
+        /// </summary>
+        /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
+        public Extraction Extract(Extractor extractor, string source, GenerateOptions options = null,
+            CancellationToken cancellationToken = default(CancellationToken))
+        {
+            if (extractor == null) throw new ArgumentNullException(nameof(extractor));
+            using (var arena = new Arena())
+            {
+                var text = arena.Required(source, nameof(source));
+                var native = (IntPtr)(options ?? new GenerateOptions()).ToNative(arena, IntPtr.Zero);
+                return WithGrammar(options, native, () => extractor.Handle.Use(fieldsOf => Cancellable(cancellationToken, (session, flag) =>
+                {
+                    NativeMethods.Str value, fields;
+                    int completion;
+                    IntPtr error;
+                    ((NativeMethods.GenerateOptions*)native)->Cancel = flag;
+                    Interop.Check(NativeMethods.Extract(session, fieldsOf, text.Data, text.Length, (NativeMethods.GenerateOptions*)native,
+                        &value, &fields, &completion, &error), error);
+                    var described = Interop.Take(fields);
+                    return new Extraction(Interop.Take(value), described, (Completion)completion);
+                })));
             }
         }
 

@@ -31,6 +31,8 @@ namespace EdgeSlm
         Busy = 12,
         /// <summary>A defect in the library, found by the library.</summary>
         Internal = 13,
+        /// <summary>A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits.</summary>
+        Grammar = 14,
         /// <summary>A pointer that must not be null is null.</summary>
         NullPointer = 100,
         /// <summary>A text is not UTF-8.</summary>

@@ -251,8 +251,38 @@ internal static class Behaviour
                 };
                 using (var session = model.NewSession(options))
                 {
-                    return item.Find("do") == "classify" ? Classify(item, session) : Generate(item, session);
+                    if (item.Find("do") == "classify") return Classify(item, session);
+                    using (var grammar = GrammarOf(item, model))
+                    {
+                        return item.Find("do") == "extract" ? Extract(item, model, session, grammar) : Generate(item, session, grammar);
+                    }
                 }
+        }
+    }
+
+    /// <summary>The grammar of a case; null if it has none.</summary>
+    private static Grammar GrammarOf(Case item, Model model)
+    {
+        if (item.Has("choice")) return model.NewGrammar(item.All("choice"));
+        if (!item.Has("grammar")) return null;
+        var parts = item.Find("grammar").Split(new[] { ' ' }, 2);
+        var kind = parts[0] == "schema" ? GrammarKind.JsonSchema : parts[0] == "regex" ? GrammarKind.Regex : GrammarKind.Lark;
+        return model.NewGrammar(kind, parts[1]);
+    }
+
+    private static List<Line> Extract(Case item, Model model, Session session, Grammar grammar)
+    {
+        using (var extractor = model.NewExtractor(item.Find("schema")))
+        {
+            var found = session.Extract(extractor, item.Find("source_text"), OptionsOf(item, grammar));
+            var parts = found.Fields.Split(new[] { "{\"path\":\"" }, StringSplitOptions.None).Skip(1);
+            var support = parts.Select(part => part.Split('"')[0] + "=" + part.Split(new[] { "\"support\":\"" }, StringSplitOptions.None)[1].Split('"')[0]);
+            return new List<Line>
+            {
+                new Line("value", found.Value),
+                new Line("support", Words(support)),
+                new Line("completion", Name(found.Completion)),
+            };
         }
     }
 
@@ -261,7 +291,7 @@ internal static class Behaviour
         return item.All("message").Select(line => line.Split(new[] { ' ' }, 2)).Select(pair => new ChatMessage(pair[0], pair[1])).ToList();
     }
 
-    private static GenerateOptions OptionsOf(Case item)
+    private static GenerateOptions OptionsOf(Case item, Grammar grammar)
     {
         var sampling = new SamplingOptions
         {
@@ -287,12 +317,13 @@ internal static class Behaviour
             IgnoreStopTokens = item.Has("ignore_stop_tokens"),
             LogProbabilities = item.Has("log_probabilities") ? (int?)item.Whole("log_probabilities", 0) : null,
             Sampling = sampling,
+            Grammar = grammar,
         };
     }
 
-    private static List<Line> Generate(Case item, Session session)
+    private static List<Line> Generate(Case item, Session session, Grammar grammar)
     {
-        var options = OptionsOf(item);
+        var options = OptionsOf(item, grammar);
         switch (item.Find("do"))
         {
             case "generate": return Answer(item, session.Generate(item.Find("prompt"), options));
@@ -321,6 +352,7 @@ internal static class Behaviour
             new Line("text", text.ToString()),
             new Line("finish", Name(finished.FinishReason)),
         };
+        if (item.Has("grammar") || item.Has("choice")) lines.Add(new Line("completion", Name(finished.Completion)));
         if (item.Has("seed")) lines.Add(new Line("seed", Words(new[] { finished.Seed })));
         if (item.Has("log_probabilities"))
         {

@@ -25,6 +25,8 @@ internal static partial class Tests
             { "probabilities where asked for", Probabilities },
             { "labels get probabilities", LabelsGetProbabilities },
             { "calibrations decide", CalibrationsDecide },
+            { "answers follow their grammar", AnswersFollowTheirGrammar },
+            { "what is extracted is looked up", WhatIsExtractedIsLookedUp },
             { "sampling is repeatable", SamplingIsRepeatable },
             { "failures tell their parts", FailuresTellTheirParts },
             { "nulls are named", NullsAreNamed },
@@ -76,6 +78,44 @@ internal static partial class Tests
             return exception;
         }
         throw new Exception("nothing was thrown where " + status + " was expected");
+    }
+
+    private static void AnswersFollowTheirGrammar()
+    {
+        using (var model = Model.Load(directory))
+        using (var session = model.NewSession())
+        using (var colors = model.NewGrammar(new[] { "red", "green" }))
+        using (var digits = model.NewGrammar(GrammarKind.Regex, "[0-9]{3}"))
+        {
+            var stream = session.Generate(Question, new GenerateOptions { Grammar = colors });
+            var color = stream.ReadToEnd();
+            Check(color == "red" || color == "green", "one of the choices: " + color);
+            Check(stream.Finished.FinishReason == FinishReason.Grammar, "the grammar ends the answer");
+            Check(stream.Finished.Completion == Completion.Complete, "the answer is complete");
+            var number = session.Generate(Question, new GenerateOptions { Grammar = digits }).ReadToEnd();
+            Check(number.Length == 3 && number.All(char.IsDigit), "three digits: " + number);
+            Throws(() => model.NewGrammar(GrammarKind.JsonSchema, "{"), SlmStatus.Grammar);
+            Throws(() => model.NewGrammar(GrammarKind.JsonSchema, "{\"not\": {}}"), SlmStatus.Unsupported);
+            Throws(() => model.NewGrammar(new string[0]), SlmStatus.Grammar);
+            Throws(() => session.Generate(Question, new GenerateOptions { Grammar = digits, MaxTokens = 1 }), SlmStatus.InvalidArgument);
+        }
+    }
+
+    private static void WhatIsExtractedIsLookedUp()
+    {
+        const string schema = "{\"type\": \"object\", \"properties\": {\"total\": {\"type\": \"number\"}}}";
+        var examples = new[] { new ExtractionExample("Total 3", "{\"total\": 3}") };
+        using (var model = Model.Load(directory))
+        using (var session = model.NewSession())
+        using (var extractor = model.NewExtractor(schema, examples, "Find the total."))
+        {
+            var found = session.Extract(extractor, "Total 12,50", Short(40));
+            Check(found.Value.StartsWith("{\"total\":", StringComparison.Ordinal), "an object: " + found.Value);
+            Check(found.Fields.Contains("\"path\":\"/total\""), "its field: " + found.Fields);
+            Check(found.Completion == Completion.Complete || found.Completion == Completion.Shortened, "it is whole");
+            Throws(() => session.Extract(extractor, "Total 12,50", Short(1)), SlmStatus.InvalidArgument);
+            Throws(() => model.NewExtractor("true"), SlmStatus.InvalidArgument);
+        }
     }
 
     private static GenerateOptions Short(uint tokens = 8)

@@ -1,5 +1,6 @@
 """The list of behaviour cases that all languages share, which EDGESLM_TEST_LIST names, on the models in EDGESLM_TEST_MODELS."""
 
+import json
 import os
 import pathlib
 import re
@@ -70,6 +71,8 @@ def answer(case, stream):
         ("text", "".join(event.text for event in events if isinstance(event, edgeslm.Text))),
         ("finish", finished.reason),
     ]
+    if case.find("grammar") is not None or case.all("choice"):
+        lines.append(("completion", finished.completion))
     if case.find("seed") is not None:
         lines.append(("seed", str(finished.seed)))
     if case.find("log_probabilities") is not None:
@@ -85,7 +88,17 @@ def messages(case):
     return [{"role": role, "content": content} for role, content in pairs]
 
 
-def generate(case, session):
+def grammar_of(case, model):
+    """The grammar of a case; None if it has none."""
+    if case.all("choice"):
+        return model.grammar(choices=case.all("choice"))
+    if case.find("grammar") is None:
+        return None
+    kind, source = case.find("grammar").split(" ", 1)
+    return model.grammar(**{kind: source})
+
+
+def generate(case, session, model):
     sampling = edgeslm.Sampling(
         logit_bias={int(token): float(bias) for token, bias in map(str.split, case.all("bias"))},
         **case.numbers(
@@ -95,12 +108,20 @@ def generate(case, session):
     )
     options = {
         "sampling": sampling,
+        "grammar": grammar_of(case, model),
         "stop": case.all("stop"),
         "stop_tokens": list(map(int, case.all("stop_token"))),
         **case.numbers(max_tokens=int, log_probabilities=int),
         **case.flags("ignore_stop_tokens"),
     }
     what = case.find("do")
+    if what == "extract":
+        found = session.extract(model.extractor(case.find("schema")), case.find("source_text"), **options)
+        return [
+            ("value", json.dumps(found.value, separators=(",", ":"), ensure_ascii=False)),
+            ("support", words(f"{field.path}={field.support}" for field in found.fields)),
+            ("completion", found.completion),
+        ]
     if what == "generate":
         return answer(case, session.generate(case.find("prompt"), **options))
     if what == "chat":
@@ -108,7 +129,7 @@ def generate(case, session):
     return [line for turn in case.all("turn") for line in answer(case, session.turn(turn, **options))]
 
 
-def classify(case, session):
+def classify(case, session, _model):
     prompt = case.find("prompt")
     result = session.classify(messages(case) if prompt is None else prompt, case.all("label"), score=case.find("score", "joint"))
     return [("index", str(result.index)), ("probabilities", words(f"{p:.8f}" for p in result.probabilities))]
@@ -126,7 +147,7 @@ def with_model(case, model):
     if what == "render":
         return [("text", model.render(messages(case)))]
     with model.session(**case.numbers(context=int, prefill_chunk=int, system=str)) as session:
-        return {"generate": generate, "chat": generate, "turns": generate, "classify": classify}[what](case, session)
+        return (classify if what == "classify" else generate)(case, session, model)
 
 
 class Pack:
