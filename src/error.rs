@@ -42,11 +42,13 @@ pub enum ErrorKind {
     Busy,
     /// A defect in this library.
     Internal,
+    /// The engine or execution provider that was asked for is missing, too old or cannot run here.
+    EngineUnavailable,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotFound,
         Self::Io,
         Self::InvalidModel,
@@ -61,6 +63,7 @@ impl ErrorKind {
         Self::DeadlineExceeded,
         Self::Busy,
         Self::Internal,
+        Self::EngineUnavailable,
     ];
 
     /// The kind's name in lower case with underscores, as logs and bindings show it.
@@ -81,6 +84,7 @@ impl ErrorKind {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Busy => "busy",
             Self::Internal => "internal",
+            Self::EngineUnavailable => "engine_unavailable",
         }
     }
 }
@@ -265,7 +269,7 @@ mod tests {
     #[test]
     fn all_lists_every_kind() {
         assert!(ErrorKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
-        assert_eq!(ErrorKind::ALL.len(), ErrorKind::Internal as usize + 1, "Internal is the last");
+        assert_eq!(ErrorKind::ALL.len(), ErrorKind::EngineUnavailable as usize + 1, "the last kind");
     }
 
     #[test]

@@ -6,12 +6,16 @@
 mod behaviour {
     pub(crate) mod list;
 }
+#[cfg(feature = "ort")]
+#[path = "ort/library.rs"]
+mod library;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use edgeslm::answer::{ClassifyOptions, Extractor, LabelScore};
+use edgeslm::engine::EngineChoice;
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::{Load, Source};
 use edgeslm::sampling::SamplingOptions;
@@ -22,14 +26,30 @@ use edgeslm::{Accuracy, Error, LoadOptions, Model, Result};
 
 use behaviour::list::{self, Given, Lines};
 
-fn load_options(case: &Given, kernels: &str) -> LoadOptions {
+/// What runs the cases.
+#[derive(Debug, Clone)]
+enum Engine {
+    /// A row of this library's kernels.
+    Cpu(&'static str),
+    /// ONNX Runtime.
+    #[cfg(feature = "ort")]
+    Ort(edgeslm::engine::OrtOptions),
+}
+
+fn load_options(case: &Given, engine: &Engine) -> LoadOptions {
+    let (engine, kernels) = match engine {
+        Engine::Cpu(kernels) => (EngineChoice::Cpu, Some(*kernels)),
+        #[cfg(feature = "ort")]
+        Engine::Ort(options) => (EngineChoice::Ort(options.clone()), None),
+    };
     LoadOptions {
+        engine,
         accuracy: if case.has("strict") { Accuracy::Strict } else { Accuracy::Default },
         load: if case.has("copy") { Load::Copy } else { Load::Map },
         threads: case.number("threads"),
         context_length: case.number("context_length"),
         memory_budget: case.number("memory_budget"),
-        kernels: Some(case.find("kernels").unwrap_or(kernels).to_owned()),
+        kernels: case.find("kernels").or(kernels).map(str::to_owned),
         ..LoadOptions::default()
     }
 }
@@ -183,10 +203,10 @@ impl Source for Pack<'_> {
 }
 
 /// What a case gives, or `None` where it cannot be said in Rust.
-fn run(case: &Given, kernels: &str) -> Result<Option<Lines>> {
+fn run(case: &Given, engine: &Engine) -> Result<Option<Lines>> {
     let Some(messages) = messages(case) else { return Ok(None) };
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(case.text("model"));
-    let options = load_options(case, kernels);
+    let options = load_options(case, engine);
     let model = if case.has("source") {
         let missing = case.find("missing").unwrap_or_default();
         Model::load_from(&Pack { directory: &directory, missing }, &options)?
@@ -247,7 +267,8 @@ fn the_shared_cases_with_every_kernel_row() {
         let mut skipped = 0;
         for case in &cases {
             let found = case.given().and_then(|given| {
-                run(&given, row).unwrap_or_else(|error: Error| Some(line("status", error.kind().name())))
+                run(&given, &Engine::Cpu(row))
+                    .unwrap_or_else(|error: Error| Some(line("status", error.kind().name())))
             });
             if found.is_none() {
                 skipped += 1;
@@ -262,7 +283,7 @@ fn the_shared_cases_with_every_kernel_row() {
         for (case, found) in cases.iter().zip(&results) {
             let Some(found) = found else { continue };
             assert!(
-                list::same(found, &case.expected),
+                list::same(found, &case.expected, list::TOLERANCE),
                 "{} with {row} kernels:\nexpected {:#?}\nfound {found:#?}",
                 case.name,
                 case.expected
@@ -270,5 +291,45 @@ fn the_shared_cases_with_every_kernel_row() {
         }
         println!("{} cases with {row} kernels, {skipped} skipped", cases.len() - skipped);
         assert!(skipped <= 2, "a text that is no UTF-8 and a role that there is not");
+    }
+}
+
+/// Cases in which ONNX Runtime gives something else, and why.
+#[cfg(feature = "ort")]
+const ORT_DIFFERS: [(&str, &str); 0] = [];
+
+/// How far the CPU provider's probabilities may be from this library's: both quantise activations, in blocks of different size.
+#[cfg(feature = "ort")]
+const ORT_TOLERANCE: f64 = 0.05;
+
+#[cfg(feature = "ort")]
+#[test]
+fn the_shared_cases_in_onnx_runtime() {
+    let Some(options) = library::options() else { return };
+    let engine = Engine::Ort(options);
+    let cases = list::read();
+    let (mut failures, mut passed) = (Vec::new(), 0);
+    for case in &cases {
+        if let Some((_, reason)) = ORT_DIFFERS.iter().find(|(name, _)| *name == case.name) {
+            println!("skipped: {}: {reason}", case.name);
+            continue;
+        }
+        let found = case.given().and_then(|given| {
+            run(&given, &engine).unwrap_or_else(|error: Error| Some(line("status", error.kind().name())))
+        });
+        let Some(found) = found else {
+            println!("skipped: {}: it cannot be said in Rust", case.name);
+            continue;
+        };
+        if list::same(&found, &case.expected, ORT_TOLERANCE) {
+            passed += 1;
+        } else {
+            failures.push(format!("{}:\nexpected {:?}\nfound {found:?}", case.name, case.expected));
+        }
+    }
+    println!("{passed} of {} cases in ONNX Runtime", cases.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for (name, _) in ORT_DIFFERS {
+        assert!(cases.iter().any(|case| case.name == name), "there is no case {name}");
     }
 }

@@ -97,6 +97,45 @@
 // fp32 arithmetic in a fixed order, f32 KV cache.
 #define SLM_ACCURACY_STRICT 1
 
+// The library's own kernels on the CPU; nothing else is needed.
+#define SLM_ENGINE_CPU 0
+
+// ONNX Runtime, whose shared library is opened when the first model is loaded with it.
+#define SLM_ENGINE_ORT 1
+
+// The first that takes the model of CUDA, DirectML, WebGPU, OpenVINO and CPU.
+#define SLM_PROVIDER_AUTO 0
+
+// ONNX Runtime's own kernels on the CPU.
+#define SLM_PROVIDER_CPU 1
+
+// NVIDIA GPUs.
+#define SLM_PROVIDER_CUDA 2
+
+// NVIDIA GPUs through TensorRT, CUDA for the rest.
+#define SLM_PROVIDER_TENSORRT 3
+
+// NVIDIA RTX GPUs through TensorRT for RTX.
+#define SLM_PROVIDER_TENSORRT_RTX 4
+
+// GPUs of any vendor on Windows.
+#define SLM_PROVIDER_DIRECTML 5
+
+// Apple's GPU and neural engine.
+#define SLM_PROVIDER_COREML 6
+
+// Intel's CPUs, GPUs and NPUs.
+#define SLM_PROVIDER_OPENVINO 7
+
+// Qualcomm's NPUs and GPUs.
+#define SLM_PROVIDER_QNN 8
+
+// GPUs of any vendor through Vulkan, Direct3D 12 or Metal.
+#define SLM_PROVIDER_WEBGPU 9
+
+// The XNNPACK kernels on the CPU.
+#define SLM_PROVIDER_XNNPACK 10
+
 // As a flag of `slm_model_options`: follows links that lead out of the model directory.
 #define SLM_FOLLOW_LINKS 1
 
@@ -222,6 +261,14 @@ typedef struct {
     size_t len;
 } slm_string;
 
+// An option by its name.
+typedef struct {
+    // The name.
+    slm_str key;
+    // What it is set to.
+    slm_str value;
+} slm_option;
+
 // Options of loading; fill them with `slm_model_options_init` first.
 typedef struct {
     // The size of this struct, as `slm_model_options_init` set it.
@@ -243,8 +290,21 @@ typedef struct {
     // Which graph of the directory: a file name relative to it, or a variant such as `q4f16`; empty to choose by
     // looking.
     slm_str graph;
-    // The kernel row, as `slm_build_info` names them; empty for the best that the CPU has.
+    // The kernel row, as `slm_build_info` names them; empty for the best that the CPU has. Of `SLM_ENGINE_CPU` alone.
     slm_str kernels;
+    // `SLM_ENGINE_...`. The fields after this one are of `SLM_ENGINE_ORT` alone.
+    int32_t engine;
+    // The execution provider, `SLM_PROVIDER_...`.
+    int32_t provider;
+    // The absolute path of ONNX Runtime's shared library; empty for the variable `EDGESLM_ORT_LIBRARY`, or one that lies beside
+    // this library, beside the program or in a Python environment.
+    slm_str ort_library;
+    // The absolute path of a plug-in provider's shared library; empty for one beside ONNX Runtime.
+    slm_str provider_library;
+    // Options of the provider, by ONNX Runtime's names; NULL for none. A key that it does not have is an error.
+    const slm_option *provider_options;
+    // How many.
+    size_t provider_option_count;
 } slm_model_options;
 
 // What loading a model and running one session takes, in bytes.
@@ -569,6 +629,9 @@ typedef void (*slm_log_destructor)(void *user_data);
 // A defect in the library, found by the library.
 #define SLM_INTERNAL 13
 
+// The engine or execution provider that was asked for is missing, too old or cannot run here.
+#define SLM_ENGINE_UNAVAILABLE 14
+
 // A pointer that must not be NULL is NULL.
 #define SLM_NULL_POINTER 100
 
@@ -599,8 +662,8 @@ SLM_API const char *slm_version(void);
 // The library's `SLM_ABI_VERSION`, to be compared with the header's before anything else is called.
 SLM_API uint32_t slm_abi_version(void);
 
-// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, and `kernels`,
-// the kernel rows that this CPU can run, best first. Valid for ever.
+// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, `kernels`,
+// the kernel rows that this CPU can run, best first, and `engines`. Valid for ever.
 SLM_API const char *slm_build_info(void);
 
 /* Status codes: one for each kind of error of the library, and those of the C ABI itself. */
@@ -638,6 +701,13 @@ SLM_API void slm_string_free(slm_string *string);
 
 // Fills `options`, a struct of `size` bytes, with the defaults.
 SLM_API SLM_NODISCARD slm_status slm_model_options_init(slm_model_options *options, size_t size, slm_error **error);
+
+// Opens ONNX Runtime as `options` say and stores what it has, as a JSON object: `library`, `version`, `providers`, each with
+// `name`, `library` of a plug-in and `error` where that cannot be used, and `devices`, each with `provider`, `kind` (`cpu`, `gpu` or
+// `npu`), `vendor` and `hardware_id`. Of the options only those of `SLM_ENGINE_ORT` count. NULL for `options` means the defaults.
+SLM_API SLM_NODISCARD slm_status slm_ort_devices(const slm_model_options *options,
+                           slm_string *devices,
+                           slm_error **error);
 
 // Stores in `estimate`, a struct of `size` bytes, what loading the model and running one session of `positions` tokens
 // would take, without loading it. NULL for `options` means the defaults.

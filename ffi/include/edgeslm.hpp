@@ -187,6 +187,24 @@ class Extractor {
     std::shared_ptr<const slm_extractor> handle_;
 };
 
+/// What runs a model; see SLM_ENGINE_....
+enum class Engine : int32_t { cpu = SLM_ENGINE_CPU, ort = SLM_ENGINE_ORT };
+
+/// ONNX Runtime's execution providers; see SLM_PROVIDER_....
+enum class Provider : int32_t {
+    automatic = SLM_PROVIDER_AUTO,
+    cpu = SLM_PROVIDER_CPU,
+    cuda = SLM_PROVIDER_CUDA,
+    tensorrt = SLM_PROVIDER_TENSORRT,
+    tensorrt_rtx = SLM_PROVIDER_TENSORRT_RTX,
+    directml = SLM_PROVIDER_DIRECTML,
+    coreml = SLM_PROVIDER_COREML,
+    openvino = SLM_PROVIDER_OPENVINO,
+    qnn = SLM_PROVIDER_QNN,
+    webgpu = SLM_PROVIDER_WEBGPU,
+    xnnpack = SLM_PROVIDER_XNNPACK,
+};
+
 /// How models are loaded; see slm_model_options.
 struct LoadOptions {
     /// Reads the files into memory instead of mapping them.
@@ -205,9 +223,19 @@ struct LoadOptions {
     std::string graph;
     /// The kernel row; empty for the best.
     std::string kernels;
+    /// What runs the model. What comes after is for ONNX Runtime alone.
+    Engine engine = Engine::cpu;
+    /// The execution provider.
+    Provider provider = Provider::automatic;
+    /// The absolute path of ONNX Runtime's shared library; empty to look for it.
+    std::string ort_library;
+    /// The absolute path of a plug-in provider's library; empty to look beside ONNX Runtime.
+    std::string provider_library;
+    /// Options of the provider, by ONNX Runtime's names.
+    std::vector<std::pair<std::string, std::string>> provider_options;
 
-    /// The options in C, valid as long as these.
-    slm_model_options to_c() const {
+    /// The options in C, valid as long as these and as `pairs`, which it fills.
+    slm_model_options to_c(std::vector<slm_option> &pairs) const {
         auto options = detail::defaults(slm_model_options_init);
         options.load = copy ? SLM_LOAD_COPY : SLM_LOAD_MAP;
         options.accuracy = strict ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
@@ -217,6 +245,15 @@ struct LoadOptions {
         options.memory_budget = memory_budget;
         options.graph = detail::text(graph);
         options.kernels = detail::text(kernels);
+        options.engine = static_cast<int32_t>(engine);
+        options.provider = static_cast<int32_t>(provider);
+        options.ort_library = detail::text(ort_library);
+        options.provider_library = detail::text(provider_library);
+        pairs.clear();
+        for (const auto &[key, value] : provider_options)
+            pairs.push_back({detail::text(key), detail::text(value)});
+        options.provider_options = pairs.data();
+        options.provider_option_count = pairs.size();
         return options;
     }
 };
@@ -749,7 +786,8 @@ class Model {
   public:
     /// Loads the model in a directory, named in UTF-8.
     static Model load(std::string_view directory, const LoadOptions &options = {}) {
-        const slm_model_options c = options.to_c();
+        std::vector<slm_option> pairs;
+        const slm_model_options c = options.to_c(pairs);
         const slm_str path = detail::text(directory);
         const slm_model *model = nullptr;
         detail::check([&](slm_error **error) { return slm_model_load(path.data, path.len, &c, &model, error); });
@@ -759,7 +797,8 @@ class Model {
     /// Loads a model whose files `source` reads, on this thread and before the call returns. What the source throws is
     /// thrown on.
     static Model load_from(Source &source, const LoadOptions &options = {}) {
-        const slm_model_options c = options.to_c();
+        std::vector<slm_option> pairs;
+        const slm_model_options c = options.to_c(pairs);
         detail::Reader reader{source, nullptr};
         auto callbacks = detail::defaults(slm_source_init);
         callbacks.user_data = &reader;
@@ -777,7 +816,8 @@ class Model {
 
     /// What loading and a session of `positions` tokens would take, without loading.
     static slm_estimate estimate(std::string_view directory, uint64_t positions, const LoadOptions &options = {}) {
-        const slm_model_options c = options.to_c();
+        std::vector<slm_option> pairs;
+        const slm_model_options c = options.to_c(pairs);
         const slm_str path = detail::text(directory);
         slm_estimate estimate{};
         detail::check([&](slm_error **error) {

@@ -2,12 +2,14 @@
 
 use std::ffi::c_char;
 use std::path::Path;
+use std::ptr;
 
+use edgeslm::engine::{EngineChoice, OrtOptions, Provider};
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions, MemoryEstimate, Model};
 
 use crate::allocator;
-use crate::boundary::{self, Output, required};
+use crate::boundary::{self, Output, required, slice};
 use crate::error::{Failure, Outcome, slm_error};
 use crate::handle::{Counted, Shared};
 use crate::options::{self, Options, Plain};
@@ -26,6 +28,34 @@ pub const SLM_ACCURACY_DEFAULT: i32 = 0;
 /// fp32 arithmetic in a fixed order, f32 KV cache.
 pub const SLM_ACCURACY_STRICT: i32 = 1;
 
+/// The library's own kernels on the CPU; nothing else is needed.
+pub const SLM_ENGINE_CPU: i32 = 0;
+/// ONNX Runtime, whose shared library is opened when the first model is loaded with it.
+pub const SLM_ENGINE_ORT: i32 = 1;
+
+/// The first that takes the model of CUDA, DirectML, WebGPU, OpenVINO and CPU.
+pub const SLM_PROVIDER_AUTO: i32 = 0;
+/// ONNX Runtime's own kernels on the CPU.
+pub const SLM_PROVIDER_CPU: i32 = 1;
+/// NVIDIA GPUs.
+pub const SLM_PROVIDER_CUDA: i32 = 2;
+/// NVIDIA GPUs through TensorRT, CUDA for the rest.
+pub const SLM_PROVIDER_TENSORRT: i32 = 3;
+/// NVIDIA RTX GPUs through TensorRT for RTX.
+pub const SLM_PROVIDER_TENSORRT_RTX: i32 = 4;
+/// GPUs of any vendor on Windows.
+pub const SLM_PROVIDER_DIRECTML: i32 = 5;
+/// Apple's GPU and neural engine.
+pub const SLM_PROVIDER_COREML: i32 = 6;
+/// Intel's CPUs, GPUs and NPUs.
+pub const SLM_PROVIDER_OPENVINO: i32 = 7;
+/// Qualcomm's NPUs and GPUs.
+pub const SLM_PROVIDER_QNN: i32 = 8;
+/// GPUs of any vendor through Vulkan, Direct3D 12 or Metal.
+pub const SLM_PROVIDER_WEBGPU: i32 = 9;
+/// The XNNPACK kernels on the CPU.
+pub const SLM_PROVIDER_XNNPACK: i32 = 10;
+
 /// As a flag of `slm_model_options`: follows links that lead out of the model directory.
 pub const SLM_FOLLOW_LINKS: u32 = 1;
 
@@ -35,6 +65,16 @@ pub struct slm_model {
 }
 
 impl Counted for slm_model {}
+
+/// An option by its name.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct slm_option {
+    /// The name.
+    pub key: slm_str,
+    /// What it is set to.
+    pub value: slm_str,
+}
 
 /// Options of loading; fill them with `slm_model_options_init` first.
 #[repr(C)]
@@ -59,11 +99,24 @@ pub struct slm_model_options {
     /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`; empty to choose by
     /// looking.
     pub graph: slm_str,
-    /// The kernel row, as `slm_build_info` names them; empty for the best that the CPU has.
+    /// The kernel row, as `slm_build_info` names them; empty for the best that the CPU has. Of `SLM_ENGINE_CPU` alone.
     pub kernels: slm_str,
+    /// `SLM_ENGINE_...`. The fields after this one are of `SLM_ENGINE_ORT` alone.
+    pub engine: i32,
+    /// The execution provider, `SLM_PROVIDER_...`.
+    pub provider: i32,
+    /// The absolute path of ONNX Runtime's shared library; empty for the variable `EDGESLM_ORT_LIBRARY`, or one that lies beside
+    /// this library, beside the program or in a Python environment.
+    pub ort_library: slm_str,
+    /// The absolute path of a plug-in provider's shared library; empty for one beside ONNX Runtime.
+    pub provider_library: slm_str,
+    /// Options of the provider, by ONNX Runtime's names; NULL for none. A key that it does not have is an error.
+    pub provider_options: *const slm_option,
+    /// How many.
+    pub provider_option_count: usize,
 }
 
-// SAFETY: integers and texts, without padding in front of a field.
+// SAFETY: integers, texts and a raw pointer, without padding in front of a field.
 unsafe impl Plain for slm_model_options {}
 
 impl Options for slm_model_options {
@@ -77,6 +130,12 @@ impl Options for slm_model_options {
         memory_budget: 0,
         graph: slm_str::EMPTY,
         kernels: slm_str::EMPTY,
+        engine: SLM_ENGINE_CPU,
+        provider: SLM_PROVIDER_AUTO,
+        ort_library: slm_str::EMPTY,
+        provider_library: slm_str::EMPTY,
+        provider_options: ptr::null(),
+        provider_option_count: 0,
     };
 }
 
@@ -135,10 +194,11 @@ impl From<&MemoryEstimate> for slm_estimate {
 /// `options` is NULL or points to options whose pointers are NULL or valid.
 pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<LoadOptions> {
     // SAFETY: passed on.
-    let (options, graph, kernels) = unsafe {
+    let (options, graph, kernels, engine) = unsafe {
         let options = options::read(options)?;
         let graph = string::read("graph", options.graph.data, options.graph.len)?;
-        (options, graph, string::read("kernels", options.kernels.data, options.kernels.len)?)
+        let kernels = string::read("kernels", options.kernels.data, options.kernels.len)?;
+        (options, graph, kernels, read_engine(&options)?)
     };
     let unknown =
         |what: &str, value: i64| Failure::new(SLM_INVALID_ARGUMENT, format!("there is no {what} {value}"));
@@ -147,6 +207,7 @@ pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<
     }
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(LoadOptions {
+        engine,
         graph: given(graph),
         kernels: given(kernels),
         load: match options.load {
@@ -166,6 +227,49 @@ pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<
     })
 }
 
+/// Reads which engine the options choose.
+///
+/// # Safety
+/// The options' pointers are NULL or valid.
+pub(crate) unsafe fn read_engine(options: &slm_model_options) -> Outcome<EngineChoice> {
+    // SAFETY: passed on.
+    let (library, provider_library, pairs) = unsafe {
+        let text = |name, text: slm_str| string::read(name, text.data, text.len);
+        let given = slice("provider_options", options.provider_options, options.provider_option_count)?;
+        let mut pairs = Vec::with_capacity(given.len());
+        for option in given {
+            let (key, value) = (text("key", option.key)?, text("value", option.value)?);
+            pairs.push((key.to_owned(), value.to_owned()));
+        }
+        let library = text("ort_library", options.ort_library)?;
+        (library, text("provider_library", options.provider_library)?, pairs)
+    };
+    let unknown = |what: &str, value: i32| {
+        Err(Failure::new(SLM_INVALID_ARGUMENT, format!("there is no {what} {value}")))
+    };
+    let Some(provider) = usize::try_from(options.provider).ok().and_then(|index| Provider::ALL.get(index))
+    else {
+        return unknown("provider", options.provider);
+    };
+    let path = |text: &str| (!text.is_empty()).then(|| text.into());
+    let chosen = OrtOptions {
+        library: path(library),
+        provider: *provider,
+        provider_library: path(provider_library),
+        provider_options: pairs,
+    };
+    match options.engine {
+        SLM_ENGINE_CPU if chosen == OrtOptions::default() => Ok(EngineChoice::Cpu),
+        SLM_ENGINE_CPU => Err(Failure::new(
+            SLM_INVALID_ARGUMENT,
+            "the options have a provider or a library, and the engine is the CPU's",
+        )
+        .with_hint("set engine to SLM_ENGINE_ORT")),
+        SLM_ENGINE_ORT => Ok(EngineChoice::Ort(chosen)),
+        other => unknown("engine", other),
+    }
+}
+
 /// Fills `options`, a struct of `size` bytes, with the defaults.
 #[must_use]
 #[unsafe(no_mangle)]
@@ -176,6 +280,43 @@ pub unsafe extern "C" fn slm_model_options_init(
 ) -> slm_status {
     // SAFETY: the caller's struct of `size` bytes and memory for the error.
     unsafe { options::init("options", options, size, error) }
+}
+
+/// Opens ONNX Runtime as `options` say and stores what it has, as a JSON object: `library`, `version`, `providers`, each with
+/// `name`, `library` of a plug-in and `error` where that cannot be used, and `devices`, each with `provider`, `kind` (`cpu`, `gpu` or
+/// `npu`), `vendor` and `hardware_id`. Of the options only those of `SLM_ENGINE_ORT` count. NULL for `options` means the defaults.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slm_ort_devices(
+    options: *const slm_model_options,
+    devices: *mut slm_string,
+    error: *mut *mut slm_error,
+) -> slm_status {
+    // SAFETY: the pointers are NULL or valid as the header says.
+    let body = || unsafe {
+        let output = Output::new("devices", devices)?;
+        let options = slm_model_options { engine: SLM_ENGINE_ORT, ..options::read(options)? };
+        let EngineChoice::Ort(choice) = read_engine(&options)? else {
+            return Err(Failure::new(SLM_INTERNAL, "the engine that was chosen is another"));
+        };
+        output.write(Text::new(list_devices(&choice)?).into_owned());
+        Ok(())
+    };
+    // SAFETY: the caller's memory for the error.
+    unsafe { boundary::status(error, body) }
+}
+
+#[cfg(feature = "ort")]
+fn list_devices(choice: &OrtOptions) -> Outcome<String> {
+    let devices = edgeslm::engine::ort::devices(choice)?;
+    serde_json::to_string(&devices).map_err(|error| Failure::new(SLM_INTERNAL, error.to_string()))
+}
+
+#[cfg(not(feature = "ort"))]
+fn list_devices(_: &OrtOptions) -> Outcome<String> {
+    use crate::status::SLM_ENGINE_UNAVAILABLE;
+
+    Err(Failure::new(SLM_ENGINE_UNAVAILABLE, "this build has no engine for ONNX Runtime"))
 }
 
 /// Stores in `estimate`, a struct of `size` bytes, what loading the model and running one session of `positions` tokens

@@ -40,6 +40,8 @@ pub const SLM_BUSY: slm_status = 12;
 pub const SLM_INTERNAL: slm_status = 13;
 /// A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it.
 pub const SLM_GRAMMAR: slm_status = 14;
+/// The engine or execution provider that was asked for is missing, too old or cannot run here.
+pub const SLM_ENGINE_UNAVAILABLE: slm_status = 15;
 
 /// A pointer that must not be NULL is NULL.
 pub const SLM_NULL_POINTER: slm_status = 100;
@@ -70,6 +72,7 @@ pub(crate) fn of_kind(kind: ErrorKind) -> slm_status {
         ErrorKind::Cancelled => SLM_CANCELLED,
         ErrorKind::DeadlineExceeded => SLM_DEADLINE_EXCEEDED,
         ErrorKind::Busy => SLM_BUSY,
+        ErrorKind::EngineUnavailable => SLM_ENGINE_UNAVAILABLE,
         _ => SLM_INTERNAL,
     }
 }
@@ -91,6 +94,7 @@ pub(crate) fn name(status: slm_status) -> &'static CStr {
         SLM_BUSY => c"busy",
         SLM_INTERNAL => c"internal",
         SLM_GRAMMAR => c"grammar",
+        SLM_ENGINE_UNAVAILABLE => c"engine_unavailable",
         SLM_NULL_POINTER => c"null_pointer",
         SLM_INVALID_UTF8 => c"invalid_utf8",
         SLM_STRUCT_SIZE => c"struct_size",

@@ -24,8 +24,8 @@ pub extern "C" fn slm_abi_version() -> u32 {
     boundary::value(0, || SLM_ABI_VERSION)
 }
 
-/// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, and `kernels`,
-/// the kernel rows that this CPU can run, best first. Valid for ever.
+/// What the library is and can do on this machine, as a JSON object: `version`, `abi`, `target`, `build`, `kernels`,
+/// the kernel rows that this CPU can run, best first, and `engines`. Valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn slm_build_info() -> *const c_char {
     static INFO: LazyLock<CString> = LazyLock::new(|| CString::new(build_info()).unwrap_or_default());
@@ -40,6 +40,7 @@ fn build_info() -> String {
         "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "kernels": kernels,
+        "engines": if cfg!(feature = "ort") { vec!["cpu", "ort"] } else { vec!["cpu"] },
     })
     .to_string()
 }

@@ -37,7 +37,7 @@ fn build() -> PathBuf {
         names.iter().map(|name| csharp.join("tests").join(name).with_extension("cs")).collect()
     };
     for (name, sources) in [
-        ("Tests.exe", tests(&["Tests", "Lifetimes", "Cancelling", "Calibrations", "Sources"])),
+        ("Tests.exe", tests(&["Tests", "Lifetimes", "Cancelling", "Calibrations", "Sources", "Ort"])),
         ("Behaviour.exe", tests(&["Behaviour"])),
         ("Triage.exe", vec![example("csharp/Triage.cs")]),
     ] {

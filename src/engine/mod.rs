@@ -3,9 +3,14 @@
 //! An [`Engine`] is immutable and shared; the state of a conversation lives in a [`KvCache`] that the engine
 //! makes and the session owns. [`Engine::forward`] runs several sequences at once.
 
-#![forbid(unsafe_code)]
-
+mod budget;
+mod choice;
 pub mod cpu;
+#[cfg(feature = "ort")]
+pub mod ort;
+mod turns;
+
+pub use choice::{EngineChoice, OrtOptions, Provider};
 
 use std::any::Any;
 use std::time::Instant;

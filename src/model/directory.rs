@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::config::{ConfigFiles, ModelConfig, TextFile};
 use super::files::Load;
 use super::graph_files::GraphFiles;
-use super::layout::{self, Layout};
+use super::layout::{self, GraphPreference, Layout};
 use super::root::ModelRoot;
 use super::source::Source;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct DirectoryOverrides {
     pub graph: Option<String>,
     /// Whether the directory's files may be links to anywhere; see [`ModelRoot`].
     pub follow_links: bool,
+    /// Which graph is taken where `graph` says nothing.
+    pub prefer: GraphPreference,
 }
 
 /// A model directory, or a [`Source`] of its files, whose parts are found and whose configuration is read.
@@ -55,8 +57,9 @@ impl<'a> ModelDirectory<'a> {
     ///
     /// - a directory of the GenAI builder, with `genai_config.json`;
     /// - a directory for transformers.js, with `config.json` and `onnx/model*.onnx`; of its variants the first that
-    ///   exists of `q4`, `q4f16`, `fp16`, `fp32`, `quantized`, `int8`, `uint8`, `bnb4`, `q2`;
-    /// - a directory that holds one of these somewhere below it, at most four levels down;
+    ///   exists of those that are preferred, then of `q4`, `q4f16`, `fp16`, `fp32`, `quantized`, `int8`, `uint8`, `bnb4`, `q2`;
+    /// - a directory that holds one of these somewhere below it, at most four levels down; of several, those in a folder that is
+    ///   [preferred](GraphPreference);
     /// - an ONNX file in one of these, whatever the override says.
     ///
     /// # Errors
@@ -70,7 +73,7 @@ impl<'a> ModelDirectory<'a> {
         }
         let root = ModelRoot::new(path, overrides.follow_links)?;
         if layout::is_model(&root) {
-            return Self::read(root, overrides.graph.as_deref());
+            return Self::read(root, overrides.graph.as_deref(), &overrides.prefer);
         }
         if let Some(graph) = overrides.graph.as_deref().filter(|graph| layout::is_file_name(graph)) {
             return match root.find(graph)? {
@@ -78,9 +81,12 @@ impl<'a> ModelDirectory<'a> {
                 None => Err(layout::no_such_graph(&root, graph)),
             };
         }
-        let found = layout::models_below(path)?;
+        let found = overrides.prefer.of_models(path, layout::models_below(path)?);
         match found.as_slice() {
-            [only] => Self::read(ModelRoot::new(only, overrides.follow_links)?, overrides.graph.as_deref()),
+            [only] => {
+                let root = ModelRoot::new(only, overrides.follow_links)?;
+                Self::read(root, overrides.graph.as_deref(), &overrides.prefer)
+            }
             [] => Err(Error::new(ErrorKind::NotFound, "there is no model in this directory")
                 .with_file(path)
                 .with_hint("it needs genai_config.json, or config.json and onnx/model*.onnx")),
@@ -97,12 +103,13 @@ impl<'a> ModelDirectory<'a> {
         }
     }
 
-    /// Opens the model whose files `source` has, in either layout. `graph` is as in [`DirectoryOverrides`].
+    /// Opens the model whose files `source` has, in either layout. `graph` and
+    /// `prefer` are as in [`DirectoryOverrides`].
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`ErrorKind::Io`] when the source fails.
-    pub fn of_source(source: &'a dyn Source, graph: Option<&str>) -> Result<Self> {
-        Self::read(ModelRoot::of_source(source), graph)
+    pub fn of_source(source: &'a dyn Source, graph: Option<&str>, prefer: &GraphPreference) -> Result<Self> {
+        Self::read(ModelRoot::of_source(source), graph, prefer)
     }
 
     /// Opens the ONNX file at `path` with the configuration found beside it, or above it if it lies in `onnx/`.
@@ -123,9 +130,9 @@ impl<'a> ModelDirectory<'a> {
         Self::assemble(root, path.to_path_buf(), config)
     }
 
-    fn read(root: ModelRoot<'a>, graph: Option<&str>) -> Result<Self> {
+    fn read(root: ModelRoot<'a>, graph: Option<&str>, prefer: &GraphPreference) -> Result<Self> {
         let config = read_config(&root)?;
-        let graph = layout::graph(&root, config.graph_file.as_deref(), graph)?;
+        let graph = layout::graph(&root, config.graph_file.as_deref(), graph, prefer)?;
         Self::assemble(root, graph, config)
     }
 

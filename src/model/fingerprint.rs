@@ -4,9 +4,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::files::WeightBytes;
 use super::load::Model;
-use crate::graph::Matrix;
+use crate::graph::{Matrix, Program};
 use crate::text::Tokenizer;
 
 /// A sample of so many bytes is taken of each piece of a matrix's bytes that begins at a multiple of [`STRIDE`], and of
@@ -16,7 +15,8 @@ const STRIDE: usize = 1 << 20;
 
 impl Model {
     /// What tells this model from others: the sizes of all its matrices, samples of their bytes, and the tokenizer's
-    /// vocabulary, as SHA-256 in hexadecimal. Another quantisation of the same weights is another model.
+    /// vocabulary, as SHA-256 in hexadecimal. Another quantisation of the same weights is another model. Both engines tell
+    /// the same of one graph, unless the CPU engine cannot read it.
     ///
     /// Samples suffice to tell models apart, since training changes all weights of a matrix, and they take
     /// milliseconds where reading all weights would take seconds. It does not show that a file was damaged or forged.
@@ -31,23 +31,44 @@ impl Model {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        for matrix in self.engine().program().steps.iter().flat_map(|step| step.operation.matrices()) {
-            hash.update((matrix.rows() as u64).to_le_bytes());
-            match matrix {
-                Matrix::Dense(weights) => add_bytes(&mut hash, &weights.elements.bytes),
-                Matrix::Block(weights) => {
-                    add_bytes(&mut hash, &weights.codes);
-                    add_bytes(&mut hash, &weights.scales.bytes);
-                }
-            }
-        }
+        hash.update(match self.cpu_engine() {
+            Some(engine) => of_program(engine.program()),
+            None => self.graph_digest(),
+        });
         add_vocabulary(&mut hash, self.text().tokenizer());
         hexadecimal(&hash.finalize())
     }
 }
 
-fn add_bytes(hash: &mut Sha256, bytes: &WeightBytes) {
-    let bytes = bytes.as_bytes();
+/// What tells the matrices of a program from those of others.
+pub(super) fn of_program(program: &Program) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for matrix in program.steps.iter().flat_map(|step| step.operation.matrices()) {
+        hash.update((matrix.rows() as u64).to_le_bytes());
+        match matrix {
+            Matrix::Dense(weights) => add_bytes(&mut hash, weights.elements.bytes.as_bytes()),
+            Matrix::Block(weights) => {
+                add_bytes(&mut hash, weights.codes.as_bytes());
+                add_bytes(&mut hash, weights.scales.bytes.as_bytes());
+            }
+        }
+    }
+    hash.finalize().into()
+}
+
+/// What tells a graph that the CPU engine cannot read from others, by its file and the files of its weights.
+#[cfg(feature = "ort")]
+pub(super) fn of_files(files: &super::GraphFiles<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    add_bytes(&mut hash, files.as_bytes());
+    for (name, file) in files.external_files() {
+        hash.update(name.as_bytes());
+        add_bytes(&mut hash, file.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+fn add_bytes(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     for piece in bytes.chunks(STRIDE) {
         hash.update(&piece[..piece.len().min(SAMPLE)]);

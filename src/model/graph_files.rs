@@ -104,6 +104,33 @@ impl<'a> GraphFiles<'a> {
             .map_err(|error| error.with_node(format!("tensor {}", tensor.name)).with_file(self.path()))
     }
 
+    /// Checks every tensor that lies in another file, as [`resolve`](Self::resolve) does, for a reader that opens the files itself.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Self::resolve).
+    pub fn check_external(&self, graph: &onnx::Graph<'_>) -> Result<()> {
+        let is_external =
+            |tensor: &&onnx::Tensor<'_>| matches!(tensor.content, TensorContent::External { .. });
+        for tensor in graph.initializers.iter().filter(is_external) {
+            self.resolve(tensor)?;
+        }
+        for attribute in graph.nodes.iter().flat_map(|node| &node.attributes) {
+            match &attribute.value {
+                onnx::AttributeValue::Tensor(tensor) if is_external(&tensor) => drop(self.resolve(tensor)?),
+                onnx::AttributeValue::Graph(graph) => self.check_external(graph)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that tensors lie in, of those that have been resolved, by the names that the graph has for them.
+    #[must_use]
+    pub fn external_files(&self) -> Vec<(String, Arc<MappedFile>)> {
+        let files = self.external.lock().unwrap_or_else(PoisonError::into_inner);
+        files.by_location.iter().map(|(name, file)| (name.clone(), Arc::clone(file))).collect()
+    }
+
     fn resolve_unnamed(&self, tensor: &onnx::Tensor<'_>) -> Result<WeightBytes> {
         if tensor.data_type.bits().is_none() || tensor.content == TensorContent::Other {
             return Err(Error::new(ErrorKind::Unsupported, unsupported_type(tensor.data_type)));

@@ -25,7 +25,40 @@ pub(super) const GENAI_CONFIG: &str = "genai_config.json";
 /// The configuration of the transformers.js layout; some directories of the GenAI builder have it too.
 pub(super) const CONFIG: &str = "config.json";
 
-/// Variants and the ends of their files' names, best first.
+/// Which graph is preferred where a directory has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraphPreference {
+    /// Names of the folders of models in a directory that holds several, best first: `cpu_and_mobile`, `gpu` and so on.
+    pub folders: &'static [&'static str],
+    /// Variants of graphs, best first: `q4f16` and so on.
+    pub variants: &'static [&'static str],
+}
+
+impl Default for GraphPreference {
+    /// Graphs for the CPU.
+    fn default() -> Self {
+        Self { folders: &["cpu_and_mobile", "cpu"], variants: &["q4", "q4f16", "fp16", "fp32"] }
+    }
+}
+
+impl GraphPreference {
+    /// The models among `found`, all below `directory`, that lie in the best folder of which there is one.
+    pub(super) fn of_models(&self, directory: &Path, found: Vec<PathBuf>) -> Vec<PathBuf> {
+        for folder in self.folders {
+            let lies_in = |model: &&PathBuf| {
+                let below = model.strip_prefix(directory).unwrap_or(model);
+                below.iter().any(|part| part.to_string_lossy().eq_ignore_ascii_case(folder))
+            };
+            let fitting: Vec<PathBuf> = found.iter().filter(lies_in).cloned().collect();
+            if !fitting.is_empty() {
+                return fitting;
+            }
+        }
+        found
+    }
+}
+
+/// Variants and the ends of their files' names.
 const VARIANTS: [(&str, &str); 4] = [("q4", "_q4"), ("q4f16", "_q4f16"), ("fp16", "_fp16"), ("fp32", "")];
 
 /// Variants that are taken when they are asked for, or when there is no other. Their graphs decide whether this library
@@ -86,7 +119,12 @@ pub(super) fn no_such_graph(root: &ModelRoot<'_>, graph: &str) -> Error {
 }
 
 /// The graph's file: `asked` if given, else `configured` if it exists, else the best variant.
-pub(super) fn graph(root: &ModelRoot<'_>, configured: Option<&str>, asked: Option<&str>) -> Result<PathBuf> {
+pub(super) fn graph(
+    root: &ModelRoot<'_>,
+    configured: Option<&str>,
+    asked: Option<&str>,
+    preference: &GraphPreference,
+) -> Result<PathBuf> {
     if let Some(asked) = asked {
         return asked_for(root, asked)?.ok_or_else(|| no_such_graph(root, asked));
     }
@@ -98,7 +136,9 @@ pub(super) fn graph(root: &ModelRoot<'_>, configured: Option<&str>, asked: Optio
             return Ok(file);
         }
     }
-    for (_, suffix) in VARIANTS.iter().chain(&OTHER_VARIANTS) {
+    let preferred =
+        preference.variants.iter().filter_map(|name| VARIANTS.iter().find(|(other, _)| other == name));
+    for (_, suffix) in preferred.chain(&VARIANTS).chain(&OTHER_VARIANTS) {
         if let Some(file) = variant(root, suffix)? {
             return Ok(file);
         }

@@ -10,11 +10,18 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::memory::{self, MemoryEstimate};
-use super::{DirectoryOverrides, GraphFiles, Layout, Load, ModelConfig, ModelDirectory, Source};
+#[cfg(feature = "ort")]
+use super::ort;
+use super::{
+    DirectoryOverrides, GraphFiles, GraphPreference, Layout, Load, ModelConfig, ModelDirectory, Source,
+};
 use crate::engine::cpu::{CpuEngine, CpuOptions};
-use crate::engine::{Accuracy, Engine};
+#[cfg(feature = "ort")]
+use crate::engine::ort::OrtEngine;
+use crate::engine::{Accuracy, Engine, EngineChoice};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
+use crate::onnx;
 use crate::sampling::constraint::{Grammar, GrammarSource};
 use crate::session::{Session, SessionOptions, Speed};
 use crate::text::{Text, Tokenizer};
@@ -25,13 +32,16 @@ const UNSTATED_CONTEXT: usize = 4096;
 /// How [`Model::load`] loads.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`. `None`: chosen by looking.
+    /// Which engine runs the model.
+    pub engine: EngineChoice,
+    /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`. `None`: chosen by looking, one
+    /// that suits the engine.
     pub graph: Option<String>,
     /// How exact the arithmetic is.
     pub accuracy: Accuracy,
     /// Threads, the caller's included; `None` for as many as the process may use.
     pub threads: Option<usize>,
-    /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has.
+    /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has. Of the CPU engine alone.
     pub kernels: Option<String>,
     /// The most bytes that the KV caches of all sessions may hold together. `None`: three quarters of the memory that is free
     /// when the model is loaded.
@@ -66,13 +76,31 @@ struct Inner {
     graph: PathBuf,
     layout: Layout,
     config: ModelConfig,
-    engine: Arc<CpuEngine>,
+    engine: Arc<dyn Engine>,
+    kind: Kind,
     text: Arc<Text>,
     estimate: MemoryEstimate,
-    tables: u64,
-    operators: BTreeMap<String, usize>,
     /// Of all its sessions.
     speed: Arc<Speed>,
+    facts: Facts,
+}
+
+/// The engine by its type.
+enum Kind {
+    Cpu(Arc<CpuEngine>),
+    #[cfg(feature = "ort")]
+    Ort(Arc<OrtEngine>),
+}
+
+/// What is told of a graph once it is loaded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    pub(super) layers: usize,
+    pub(super) longrope_switch: Option<usize>,
+    pub(super) operators: BTreeMap<String, usize>,
+    pub(super) weights: BTreeMap<String, u64>,
+    /// For the fingerprint, where the engine has no [`Program`].
+    pub(super) digest: [u8; 32],
 }
 
 /// What a model is and how it runs; serialises to the JSON that `edgeslm info --json` prints.
@@ -97,8 +125,12 @@ pub struct ModelInfo {
     pub longrope_switch: Option<usize>,
     /// The engine and what it runs on.
     pub engine: String,
-    /// The kernel row.
+    /// The kernel row; of ONNX Runtime its shared library.
     pub kernels: String,
+    /// The execution provider, where ONNX Runtime runs the model.
+    pub provider: Option<String>,
+    /// Where ONNX Runtime runs the model: how many nodes each provider runs, by operator, after its own rewriting of the graph.
+    pub placement: BTreeMap<String, BTreeMap<String, usize>>,
     /// Threads, the caller's included.
     pub threads: usize,
     /// `default` or `strict`.
@@ -121,9 +153,10 @@ impl Model {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidModel`] or [`ErrorKind::Unsupported`] naming the file and the place in it;
-    /// [`ErrorKind::InvalidArgument`] for options out of their range.
+    /// [`ErrorKind::InvalidArgument`] for options out of their range; [`ErrorKind::EngineUnavailable`] when ONNX Runtime or its
+    /// provider was asked for and cannot be used.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
-        Self::load_directory(open(path.as_ref(), options)?, options)
+        Self::load_with(&|preference| open(path.as_ref(), options, preference), options)
     }
 
     /// Loads a model whose files `source` reads: [`LoadOptions::load`] and [`LoadOptions::follow_links`] mean nothing here,
@@ -133,35 +166,70 @@ impl Model {
     /// As [`load`](Self::load), and [`ErrorKind::Io`] naming the file when the source fails, or gives fewer bytes than it has
     /// told; [`ErrorKind::MemoryBudget`] when there is no memory for a file.
     pub fn load_from(source: &dyn Source, options: &LoadOptions) -> Result<Self> {
-        Self::load_directory(ModelDirectory::of_source(source, options.graph.as_deref())?, options)
+        let open = |preference| ModelDirectory::of_source(source, options.graph.as_deref(), &preference);
+        Self::load_with(&open, options)
     }
 
-    fn load_directory(directory: ModelDirectory<'_>, options: &LoadOptions) -> Result<Self> {
+    fn load_with<'a>(open: &Open<'_, 'a>, options: &LoadOptions) -> Result<Self> {
+        match &options.engine {
+            EngineChoice::Cpu => Self::load_for_cpu(open(GraphPreference::default())?, options),
+            #[cfg(feature = "ort")]
+            EngineChoice::Ort(choice) => ort::load(open, options, choice),
+            #[cfg(not(feature = "ort"))]
+            EngineChoice::Ort(_) => Err(without_ort()),
+        }
+    }
+
+    fn load_for_cpu(directory: ModelDirectory<'_>, options: &LoadOptions) -> Result<Self> {
         let started = Instant::now();
         let parts = Parts::read(directory, options)?;
         let text = Arc::new(super::text::load(&parts.directory)?);
         let estimate = parts.estimate(1024, options, text.tokenizer().memory_bytes())?;
-        let memory_budget =
-            options.memory_budget.or_else(|| memory::available_memory().map(|bytes| bytes / 4 * 3));
-        let tables = memory::table_bytes(&parts.program);
+        let facts = parts.facts();
         let engine = Arc::new(CpuEngine::new(
             parts.program,
             &CpuOptions {
                 accuracy: options.accuracy,
                 threads: options.threads,
                 kernels: options.kernels.clone(),
-                memory_budget,
+                memory_budget: memory_budget(options),
                 context_length: parts.context_length,
             },
         )?);
-        let Parts { directory, operators, .. } = parts;
+        let shared = Arc::clone(&engine) as Arc<dyn Engine>;
+        Ok(Self::of(&parts.directory, shared, Kind::Cpu(engine), text, estimate, facts, started))
+    }
+
+    /// A model that ONNX Runtime runs.
+    #[cfg(feature = "ort")]
+    pub(super) fn of_ort(
+        directory: &ModelDirectory<'_>,
+        engine: OrtEngine,
+        text: Text,
+        estimate: MemoryEstimate,
+        facts: Facts,
+        started: Instant,
+    ) -> Self {
+        let engine = Arc::new(engine);
+        let shared = Arc::clone(&engine) as Arc<dyn Engine>;
+        Self::of(directory, shared, Kind::Ort(engine), Arc::new(text), estimate, facts, started)
+    }
+
+    fn of(
+        directory: &ModelDirectory<'_>,
+        engine: Arc<dyn Engine>,
+        kind: Kind,
+        text: Arc<Text>,
+        estimate: MemoryEstimate,
+        facts: Facts,
+        started: Instant,
+    ) -> Self {
         log::info!(
-            "loaded {} in {:.0} ms: {}, {} bytes of weights, {} bytes of KV cache allowed",
+            "loaded {} in {:.0} ms: {}, {} bytes of weights",
             directory.graph_path().display(),
             1e3 * started.elapsed().as_secs_f64(),
             engine.describe(),
             estimate.weights,
-            memory_budget.map_or_else(|| "any number of".to_owned(), |bytes| bytes.to_string()),
         );
         let inner = Inner {
             directory: directory.path().to_path_buf(),
@@ -169,13 +237,13 @@ impl Model {
             layout: directory.layout(),
             config: directory.config().clone(),
             engine,
+            kind,
             text,
             estimate,
-            tables,
-            operators,
             speed: Arc::default(),
+            facts,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// What loading the model and running one session of `positions` tokens would take, without loading it.
@@ -187,9 +255,22 @@ impl Model {
         options: &LoadOptions,
         positions: usize,
     ) -> Result<MemoryEstimate> {
-        let parts = Parts::read(open(path.as_ref(), options)?, options)?;
-        let tokenizer = Tokenizer::estimate_memory(&parts.directory.read_tokenizer()?)?;
-        parts.estimate(positions, options, tokenizer)
+        let tokenizer =
+            |directory: &ModelDirectory<'_>| Tokenizer::estimate_memory(&directory.read_tokenizer()?);
+        let open = |preference| open(path.as_ref(), options, preference);
+        match &options.engine {
+            EngineChoice::Cpu => {
+                let parts = Parts::read(open(GraphPreference::default())?, options)?;
+                parts.estimate(positions, options, tokenizer(&parts.directory)?)
+            }
+            #[cfg(feature = "ort")]
+            EngineChoice::Ort(choice) => {
+                let graph = ort::Graph::of_choice(&open, options, choice)?;
+                Ok(graph.estimate(positions, tokenizer(&graph.directory)?)?)
+            }
+            #[cfg(not(feature = "ort"))]
+            EngineChoice::Ort(_) => Err(without_ort()),
+        }
     }
 
     /// A conversation with the model.
@@ -197,8 +278,8 @@ impl Model {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for options out of their range.
     pub fn session(&self, options: SessionOptions) -> Result<Session> {
-        let engine: Arc<dyn Engine> = Arc::clone(&self.inner.engine) as Arc<dyn Engine>;
-        Ok(Session::new(engine, Arc::clone(&self.inner.text), options)?.sharing(&self.inner.speed))
+        let session = Session::new(Arc::clone(&self.inner.engine), Arc::clone(&self.inner.text), options)?;
+        Ok(session.sharing(&self.inner.speed))
     }
 
     /// A grammar for answers of this model.
@@ -209,10 +290,34 @@ impl Model {
         Grammar::compile(source, self.text())
     }
 
+    pub(super) fn graph_digest(&self) -> [u8; 32] {
+        self.inner.facts.digest
+    }
+
     /// The engine that runs the model.
     #[must_use]
-    pub fn engine(&self) -> &Arc<CpuEngine> {
+    pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.inner.engine
+    }
+
+    /// The engine as the CPU engine, if it is that.
+    #[must_use]
+    pub fn cpu_engine(&self) -> Option<&Arc<CpuEngine>> {
+        match &self.inner.kind {
+            Kind::Cpu(engine) => Some(engine),
+            #[cfg(feature = "ort")]
+            Kind::Ort(_) => None,
+        }
+    }
+
+    /// The engine as ONNX Runtime's, if it is that.
+    #[cfg(feature = "ort")]
+    #[must_use]
+    pub fn ort_engine(&self) -> Option<&Arc<OrtEngine>> {
+        match &self.inner.kind {
+            Kind::Cpu(_) => None,
+            Kind::Ort(engine) => Some(engine),
+        }
     }
 
     /// Tokenizer, chat template and stop tokens.
@@ -230,13 +335,21 @@ impl Model {
     /// What the model is and how it runs.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-        let Inner { directory, graph, layout, config, engine, estimate, tables, operators, .. } =
-            &*self.inner;
-        let program = engine.program();
-        let mut weights = weights_by_kind(program);
-        if *tables > 0 {
-            weights.insert("embedding table".to_owned(), *tables);
-        }
+        let Inner { directory, graph, layout, config, engine, kind, estimate, facts, .. } = &*self.inner;
+        let (kernels, threads, accuracy, provider, placement) = match kind {
+            Kind::Cpu(engine) => {
+                let kernels = engine.kernels().to_owned();
+                (kernels, engine.threads(), engine.accuracy(), None, BTreeMap::new())
+            }
+            #[cfg(feature = "ort")]
+            Kind::Ort(engine) => (
+                engine.library().display().to_string(),
+                engine.threads(),
+                engine.accuracy(),
+                Some(engine.provider().name().to_owned()),
+                engine.placement().clone(),
+            ),
+        };
         ModelInfo {
             directory: directory.clone(),
             graph: graph.clone(),
@@ -247,20 +360,22 @@ impl Model {
             }
             .to_owned(),
             architecture: config.model_type.clone(),
-            layers: program.layers.len(),
+            layers: facts.layers,
             vocabulary_size: engine.vocabulary_size(),
             context_length: engine.context_length(),
-            longrope_switch: program.switch_length,
+            longrope_switch: facts.longrope_switch,
             engine: engine.describe(),
-            kernels: engine.kernels().to_owned(),
-            threads: engine.threads(),
-            accuracy: match engine.accuracy() {
+            kernels,
+            provider,
+            placement,
+            threads,
+            accuracy: match accuracy {
                 Accuracy::Default => "default",
                 Accuracy::Strict => "strict",
             }
             .to_owned(),
-            operators: operators.clone(),
-            weights,
+            operators: facts.operators.clone(),
+            weights: facts.weights.clone(),
             cache_bytes_per_position: engine.cache_bytes(64) / 64,
             memory: *estimate,
         }
@@ -287,9 +402,40 @@ fn weights_by_kind(program: &Program) -> BTreeMap<String, u64> {
     kinds
 }
 
-fn open(path: &Path, options: &LoadOptions) -> Result<ModelDirectory<'static>> {
-    let overrides = DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links };
+/// Opens the directory, with the graph that is preferred.
+pub(super) type Open<'o, 'a> = dyn Fn(GraphPreference) -> Result<ModelDirectory<'a>> + 'o;
+
+fn open(path: &Path, options: &LoadOptions, prefer: GraphPreference) -> Result<ModelDirectory<'static>> {
+    let overrides =
+        DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links, prefer };
     ModelDirectory::open(path, &overrides)
+}
+
+/// The bytes that all KV caches may hold together.
+pub(super) fn memory_budget(options: &LoadOptions) -> Option<u64> {
+    options.memory_budget.or_else(|| memory::available_memory().map(|bytes| bytes / 4 * 3))
+}
+
+#[cfg(not(feature = "ort"))]
+fn without_ort() -> Error {
+    Error::new(ErrorKind::EngineUnavailable, "this build has no engine for ONNX Runtime")
+        .with_hint("build the library with the feature ort")
+}
+
+/// The most positions of a session, as the options, the configuration and the graph allow.
+pub(super) fn context_length(
+    options: &LoadOptions,
+    config: &ModelConfig,
+    positions: Option<usize>,
+) -> Result<usize> {
+    let stated = config.context_length.or(positions).unwrap_or(UNSTATED_CONTEXT);
+    match options.context_length {
+        Some(0) => {
+            Err(Error::new(ErrorKind::InvalidArgument, "context_length is 0").with_hint("the least is 1"))
+        }
+        Some(wanted) => Ok(wanted.min(stated)),
+        None => Ok(stated),
+    }
 }
 
 /// What is known of a model before an engine is made for it.
@@ -308,18 +454,24 @@ impl<'a> Parts<'a> {
         let files = directory.open_graph(options.load)?;
         let (program, operators) =
             read_program(&directory, &files).map_err(|error| error.with_file(directory.graph_path()))?;
-        let stated = directory.config().context_length.or(program.positions).unwrap_or(UNSTATED_CONTEXT);
-        let context_length = match options.context_length {
-            Some(0) => {
-                return Err(
-                    Error::new(ErrorKind::InvalidArgument, "context_length is 0").with_hint("the least is 1")
-                );
-            }
-            Some(wanted) => wanted.min(stated),
-            None => stated,
-        };
+        let context_length = context_length(options, directory.config(), program.positions)?;
         let (graph_bytes, are_copies) = (files.as_bytes().len() as u64, files.are_copies());
         Ok(Self { directory, program, context_length, operators, graph_bytes, are_copies })
+    }
+
+    fn facts(&self) -> Facts {
+        let mut weights = weights_by_kind(&self.program);
+        let tables = memory::table_bytes(&self.program);
+        if tables > 0 {
+            weights.insert("embedding table".to_owned(), tables);
+        }
+        Facts {
+            layers: self.program.layers.len(),
+            longrope_switch: self.program.switch_length,
+            operators: self.operators.clone(),
+            weights,
+            digest: [0; 32],
+        }
     }
 
     /// With a tokenizer that takes `tokenizer` bytes.
@@ -355,14 +507,27 @@ fn read_program(
     files: &GraphFiles<'_>,
 ) -> Result<(Program, BTreeMap<String, usize>)> {
     let model = files.parse()?;
-    let config = directory.config();
+    let mut program = lower(&model, files, directory.config())?;
+    graph::passes::run(&mut program);
+    Ok((program, operators(&model)))
+}
+
+/// Turns a graph into a program.
+pub(super) fn lower(
+    model: &onnx::Model<'_>,
+    files: &GraphFiles<'_>,
+    config: &ModelConfig,
+) -> Result<Program> {
     let options = ProgramOptions {
         names: config.names.clone(),
         context_length: config.context_length,
         rotary_cache_offset: config.rotary_cache_offset,
     };
-    let mut program = graph::lower(&model, files, &options)?;
-    graph::passes::run(&mut program);
+    graph::lower(model, files, &options)
+}
+
+/// Nodes by operator.
+pub(super) fn operators(model: &onnx::Model<'_>) -> BTreeMap<String, usize> {
     let mut operators = BTreeMap::new();
     for node in &model.graph.nodes {
         let name = if node.domain.is_empty() {
@@ -372,5 +537,5 @@ fn read_program(
         };
         *operators.entry(name).or_insert(0) += 1;
     }
-    Ok((program, operators))
+    operators
 }

@@ -10,6 +10,8 @@ mod json;
 mod layout;
 mod load;
 mod memory;
+#[cfg(feature = "ort")]
+mod ort;
 mod prediction;
 mod reference;
 mod root;
@@ -26,7 +28,7 @@ pub use files::{Load, MappedFile, WeightBytes};
 pub(crate) use fingerprint::hexadecimal;
 pub use graph_files::{FileOptions, GraphFiles};
 pub(crate) use json::read_limited;
-pub use layout::Layout;
+pub use layout::{GraphPreference, Layout};
 pub use load::{LoadOptions, Model, ModelInfo};
 pub use memory::{MemoryEstimate, available_memory};
 pub use prediction::{Prediction, Predictions, TextScore};

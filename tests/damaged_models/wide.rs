@@ -71,7 +71,7 @@ fn wide_rows_in_long_prompts() {
         // Where no rotation table bounds the context, the configuration does.
         copy.edit_json(CONFIG, |json| json["model"]["context_length"] = serde_json::json!(1_000));
         let model = super::fixtures::load(copy.path()).map_err(|error| error.to_string())?;
-        let engine = model.engine();
+        let engine = model.cpu_engine().unwrap();
         let tokens = engine.maximum_batch_tokens();
         assert!(tokens < 100 && engine.scratch_bytes() <= 256 << 20, "{tokens} tokens a pass");
         // Every row of a pass in use.

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Our engine: cpu, or ort for ONNX Runtime's CPU provider
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "ort"])]
+    engine: String,
     /// Where the result goes as JSON
     #[arg(long, default_value = "target/bench-peers.json")]
     out: PathBuf,
@@ -72,12 +75,13 @@ struct Quantity {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     cargo(&["build", "--quiet", "--release", "--package", "edgeslm"])?;
     let python = environment()?;
+    let library = (arguments.engine == "ort").then(crate::ort::cpu_library).transpose()?;
     let mut record = Vec::new();
     for model in &arguments.models {
         let directory = directory(model)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..arguments.rounds {
-            ours.push(measure(&mut edgeslm(&directory, arguments))?);
+            ours.push(measure(&mut edgeslm(&directory, library.as_deref(), arguments))?);
             theirs.push(measure(&mut genai(&python, &directory, arguments))?);
         }
         let estimate = ours.first().and_then(|round| round["estimated_anonymous_bytes"].as_f64());
@@ -135,13 +139,16 @@ fn directory(model: &str) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-fn edgeslm(directory: &Path, arguments: &Arguments) -> Command {
+fn edgeslm(directory: &Path, library: Option<&Path>, arguments: &Arguments) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
     let mut command = Command::new(target.join("release/edgeslm"));
     command.arg("bench").arg(directory).args(["--json", "--rounds", "1"]);
     command.args(["--threads", &arguments.threads.to_string()]);
     command.args(["--prompt-tokens", &arguments.prompt_tokens.to_string()]);
     command.args(["--generate", &arguments.generate.to_string()]);
+    if let Some(library) = library {
+        command.args(["--provider", "cpu", "--ort-library"]).arg(library);
+    }
     command
 }
 

@@ -9,7 +9,9 @@ mod cross;
 mod deadlines;
 mod demo;
 mod dist;
+mod gpu_check;
 mod header;
+mod ort;
 mod package;
 mod progress;
 mod python;
@@ -46,8 +48,12 @@ enum Chore {
     Demo,
     /// Lay out what is shipped: headers, libraries, the command, build files, licences
     Dist(dist::Arguments),
+    /// Run models in ONNX Runtime's CUDA provider on this machine's GPU and record how fast they are
+    GpuCheck(gpu_check::Arguments),
     /// Write ffi/include/edgeslm.h from the C ABI crate
     Header(header::Arguments),
+    /// Run the tests of the engine for ONNX Runtime, with libraries from Python packages
+    Ort,
     /// Run the tests that need ONNX Runtime and onnxruntime-genai, in an environment under target
     Python,
     /// Pack the library and use the packed result as programs do, with CMake, pkg-config and at run time
@@ -74,7 +80,9 @@ fn main() -> anyhow::Result<()> {
         Chore::Deadlines(arguments) => deadlines::run(&arguments),
         Chore::Demo => demo::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::GpuCheck(arguments) => gpu_check::run(&arguments),
         Chore::Header(arguments) => header::run(&arguments),
+        Chore::Ort => ort::run(),
         Chore::Python => python::run(),
         Chore::Package => package::run(),
         Chore::RealModel => real_model::run(),

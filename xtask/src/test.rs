@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::command::cargo;
-use crate::{cross, package, python, real_model, size};
+use crate::command::{cargo_command, succeed};
+use crate::{cross, ort, package, python, real_model, size};
 
 /// The steps: what each checks, and the arguments to Cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -34,8 +34,13 @@ const STEPS: &[(&str, &[&str])] = &[
 
 /// Runs every check and every test; stops at the first that fails.
 pub(crate) fn run() -> anyhow::Result<()> {
+    let mut variables = Vec::new();
+    step("ONNX Runtime's libraries", || {
+        variables = ort::variables()?;
+        Ok(())
+    })?;
     for (name, arguments) in STEPS {
-        step(name, || cargo(arguments))?;
+        step(name, || succeed(cargo_command(arguments).envs(variables.iter().cloned())))?;
     }
     step("the demonstration's model", real_model::run)?;
     step("what ONNX Runtime and onnxruntime-genai say", python::run)?;

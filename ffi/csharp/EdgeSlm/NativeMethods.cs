@@ -38,6 +38,19 @@ namespace EdgeSlm
             public ulong MemoryBudget;
             public Str Graph;
             public Str Kernels;
+            public int Engine;
+            public int Provider;
+            public Str OrtLibrary;
+            public Str ProviderLibrary;
+            public Option* ProviderOptions;
+            public UIntPtr ProviderOptionCount;
+        }
+
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct Option
+        {
+            public Str Key;
+            public Str Value;
         }
 
         [StructLayout(LayoutKind.Sequential)]

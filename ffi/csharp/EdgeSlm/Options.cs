@@ -20,6 +20,42 @@ namespace EdgeSlm
         public string Content { get; }
     }
 
+    /// <summary>What runs a model.</summary>
+    public enum Engine
+    {
+        /// <summary>The library's own kernels on the CPU.</summary>
+        Cpu = 0,
+        /// <summary>ONNX Runtime, whose shared library is opened when the first model is loaded with it.</summary>
+        Ort = 1,
+    }
+
+    /// <summary>ONNX Runtime's execution providers.</summary>
+    public enum Provider
+    {
+        /// <summary>The first that takes the model of CUDA, DirectML, WebGPU, OpenVINO and CPU.</summary>
+        Auto = 0,
+        /// <summary>ONNX Runtime's own kernels on the CPU.</summary>
+        Cpu = 1,
+        /// <summary>NVIDIA GPUs.</summary>
+        Cuda = 2,
+        /// <summary>NVIDIA GPUs through TensorRT.</summary>
+        TensorRt = 3,
+        /// <summary>NVIDIA RTX GPUs through TensorRT for RTX.</summary>
+        TensorRtRtx = 4,
+        /// <summary>GPUs of any vendor on Windows.</summary>
+        DirectMl = 5,
+        /// <summary>Apple's GPU and neural engine.</summary>
+        CoreMl = 6,
+        /// <summary>Intel's CPUs, GPUs and NPUs.</summary>
+        OpenVino = 7,
+        /// <summary>Qualcomm's NPUs and GPUs.</summary>
+        Qnn = 8,
+        /// <summary>GPUs of any vendor through Vulkan, Direct3D 12 or Metal.</summary>
+        WebGpu = 9,
+        /// <summary>The XNNPACK kernels on the CPU.</summary>
+        Xnnpack = 10,
+    }
+
     /// <summary>How a model is loaded.</summary>
     public sealed class ModelOptions
     {
@@ -47,6 +83,21 @@ namespace EdgeSlm
         /// <summary>The kernel row; empty for the best.</summary>
         public string Kernels { get; set; } = "";
 
+        /// <summary>What runs the model. The properties after this one are for ONNX Runtime alone.</summary>
+        public Engine Engine { get; set; }
+
+        /// <summary>The execution provider.</summary>
+        public Provider Provider { get; set; }
+
+        /// <summary>The absolute path of ONNX Runtime's shared library; empty to look for it.</summary>
+        public string OrtLibrary { get; set; } = "";
+
+        /// <summary>The absolute path of a plug-in provider's library; empty to look beside ONNX Runtime.</summary>
+        public string ProviderLibrary { get; set; } = "";
+
+        /// <summary>Options of the provider, by ONNX Runtime's names.</summary>
+        public IDictionary<string, string> ProviderOptions { get; set; } = new Dictionary<string, string>();
+
         internal unsafe NativeMethods.ModelOptions* ToNative(Arena arena)
         {
             var options = (NativeMethods.ModelOptions*)arena.Zeroed(1, sizeof(NativeMethods.ModelOptions));
@@ -60,6 +111,19 @@ namespace EdgeSlm
             options->MemoryBudget = MemoryBudget;
             options->Graph = arena.Text(Graph);
             options->Kernels = arena.Text(Kernels);
+            options->Engine = (int)Engine;
+            options->Provider = (int)Provider;
+            options->OrtLibrary = arena.Text(OrtLibrary);
+            options->ProviderLibrary = arena.Text(ProviderLibrary);
+            var pairs = (NativeMethods.Option*)arena.Zeroed(Math.Max(1, ProviderOptions.Count), sizeof(NativeMethods.Option));
+            var count = 0;
+            foreach (var pair in ProviderOptions)
+            {
+                pairs[count].Key = arena.Text(pair.Key);
+                pairs[count++].Value = arena.Text(pair.Value);
+            }
+            options->ProviderOptions = pairs;
+            options->ProviderOptionCount = (UIntPtr)count;
             return options;
         }
     }

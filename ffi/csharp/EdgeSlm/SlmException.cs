@@ -33,6 +33,8 @@ namespace EdgeSlm
         Internal = 13,
         /// <summary>A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits.</summary>
         Grammar = 14,
+        /// <summary>The engine or execution provider that was asked for is missing, too old or cannot run here.</summary>
+        EngineUnavailable = 15,
         /// <summary>A pointer that must not be null is null.</summary>
         NullPointer = 100,
         /// <summary>A text is not UTF-8.</summary>

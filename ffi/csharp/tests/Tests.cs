@@ -38,6 +38,7 @@ internal static partial class Tests
             { "cancel and deadline", CancelAndDeadline },
             { "async streams", AsyncStreams },
             { "sources give their models", SourcesGiveTheirModels },
+            { "ONNX Runtime answers", OnnxRuntimeAnswers },
             { "classifications end early", ClassificationsEndEarly },
             { "async streams are cancelled", AsyncStreamsAreCancelled },
             { "threads with a session each", ThreadsWithASessionEach },

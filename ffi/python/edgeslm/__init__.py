@@ -20,6 +20,7 @@ from ._errors import (
     ContextLengthError,
     DeadlineError,
     EdgeSlmError,
+    EngineUnavailableError,
     GrammarError,
     InvalidArgumentError,
     InvalidModelError,
@@ -57,8 +58,8 @@ def build_info() -> dict[str, Any]:
 
 __all__ = [
     "BusyError", "Calibration", "CalibrationFacts", "CancelledError", "Classification", "ClosedError", "ContextLengthError",
-    "DeadlineError", "Decision", "EdgeSlmError", "Event", "Extraction", "Extractor", "Field", "Finished", "Grammar",
-    "GrammarError", "InvalidArgumentError", "InvalidModelError", "MemoryBudgetError", "MemoryEstimate", "Message", "Model",
-    "NotFoundError", "PromptProgress", "Sampling", "Session", "Source", "Statistics", "Stream", "TemplateError", "Text",
-    "Token", "UnsupportedError", "__version__", "build_info",
+    "DeadlineError", "Decision", "EdgeSlmError", "EngineUnavailableError", "Event", "Extraction", "Extractor", "Field",
+    "Finished", "Grammar", "GrammarError", "InvalidArgumentError", "InvalidModelError", "MemoryBudgetError", "MemoryEstimate",
+    "Message", "Model", "NotFoundError", "PromptProgress", "Sampling", "Session", "Source", "Statistics", "Stream",
+    "TemplateError", "Text", "Token", "UnsupportedError", "__version__", "build_info",
 ]

@@ -64,6 +64,10 @@ class GrammarError(EdgeSlmError, ValueError):
     """A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it."""
 
 
+class EngineUnavailableError(EdgeSlmError):
+    """The engine or execution provider that was asked for is missing, too old or cannot run here."""
+
+
 class CancelledError(EdgeSlmError):
     """The caller cancelled the work."""
 
@@ -96,6 +100,7 @@ _KINDS: dict[int, type[EdgeSlmError]] = {
     lib.SLM_CANCELLED: CancelledError,
     lib.SLM_DEADLINE_EXCEEDED: DeadlineError,
     lib.SLM_BUSY: BusyError,
+    lib.SLM_ENGINE_UNAVAILABLE: EngineUnavailableError,
 }
 
 

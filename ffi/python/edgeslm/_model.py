@@ -208,6 +208,12 @@ class Model(_Handle):
             memory_budget: the most bytes of all KV caches; 0 for three quarters of what is free.
             graph: which graph of the directory; empty to choose by looking.
             kernels: the kernel row; empty for the best.
+            engine: ``cpu``, or ``ort`` for ONNX Runtime, of which all that follows is.
+            provider: the execution provider, such as ``cuda``; ``auto`` for the first that takes the model.
+            ort_library: the absolute path of ONNX Runtime's shared library; empty to look for it. An onnxruntime package beside
+                this one is found.
+            provider_library: the absolute path of a plug-in provider's library; empty to look beside ONNX Runtime.
+            provider_options: options of the provider, by ONNX Runtime's names.
         """
         keep = Keep()
         handle = ffi.new("slm_model **")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Optional, Sequence, TypedDict, Union
 
 from ._errors import call
@@ -116,6 +118,11 @@ class ModelOptions(TypedDict, total=False):
     memory_budget: int
     graph: str
     kernels: str
+    engine: str
+    provider: str
+    ort_library: Union[str, os.PathLike[str]]
+    provider_library: Union[str, os.PathLike[str]]
+    provider_options: Mapping[str, str]
 
 
 class SessionOptions(TypedDict, total=False):
@@ -157,6 +164,11 @@ def model_options(
     memory_budget: int = 0,
     graph: str = "",
     kernels: str = "",
+    engine: str = "cpu",
+    provider: str = "auto",
+    ort_library: Union[str, os.PathLike[str]] = "",
+    provider_library: Union[str, os.PathLike[str]] = "",
+    provider_options: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     options = keep.options("model")
     options.load = lib.SLM_LOAD_COPY if copy else lib.SLM_LOAD_MAP
@@ -165,7 +177,25 @@ def model_options(
     options.threads, options.context_length, options.memory_budget = threads, context_length, memory_budget
     keep.put(options.graph, graph)
     keep.put(options.kernels, kernels)
+    options.engine = _constant("ENGINE", engine)
+    options.provider = _constant("PROVIDER", provider)
+    keep.put(options.ort_library, os.fspath(ort_library))
+    keep.put(options.provider_library, os.fspath(provider_library))
+    pairs = ffi.new("slm_option[]", max(1, len(provider_options)))
+    keep.append(pairs)
+    for index, (key, value) in enumerate(provider_options.items()):
+        keep.put(pairs[index].key, key)
+        keep.put(pairs[index].value, value)
+    options.provider_options, options.provider_option_count = pairs, len(provider_options)
     return options
+
+
+def _constant(kind: str, name: str) -> int:
+    """The number of an engine or provider by its name, such as ``cuda``."""
+    value = getattr(lib, f"SLM_{kind}_{name.upper().replace('-', '_')}", None)
+    if not isinstance(value, int):
+        raise ValueError(f"there is no {kind.lower()} {name!r}")
+    return value
 
 
 def session_options(

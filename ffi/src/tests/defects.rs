@@ -78,8 +78,7 @@ fn faulty(model: *const slm_model, pass: usize) -> *mut slm_session {
     // SAFETY: a handle that is not freed.
     let shared = unsafe { &(*model).shared };
     let made = shared.with(|model| {
-        let engine =
-            Faulty { engine: Arc::clone(model.engine()) as Arc<dyn Engine>, passes: AtomicUsize::new(pass) };
+        let engine = Faulty { engine: Arc::clone(model.engine()), passes: AtomicUsize::new(pass) };
         Ok(Session::new(Arc::new(engine), Arc::clone(model.text()), SessionOptions::default())?)
     });
     let session = made.ok().expect("a session");

@@ -34,7 +34,10 @@ macro_rules! assert_no_padding {
 #[test]
 fn options_have_no_padding() {
     assert_no_padding! {
-        slm_model_options { struct_size, flags, load, accuracy, threads, context_length, memory_budget, graph, kernels }
+        slm_model_options {
+            struct_size, flags, load, accuracy, threads, context_length, memory_budget, graph, kernels, engine, provider,
+            ort_library, provider_library, provider_options, provider_option_count,
+        }
         slm_session_options { struct_size, prefill_chunk, context, sampling, system, template_options }
         slm_sampling_options {
             struct_size, temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty, top_k,
@@ -124,7 +127,17 @@ fn options_arrive() {
         sampling: &raw const sampling,
         ..slm_session_options::DEFAULTS
     };
+    let option = slm_option {
+        key: slm_str { data: c"device_id".as_ptr(), len: SLM_NUL },
+        value: slm_str { data: c"1".as_ptr(), len: 1 },
+    };
     let model = slm_model_options {
+        engine: SLM_ENGINE_ORT,
+        provider: SLM_PROVIDER_XNNPACK,
+        ort_library: slm_str { data: c"/l/libonnxruntime.so".as_ptr(), len: SLM_NUL },
+        provider_library: slm_str { data: c"/p.so".as_ptr(), len: SLM_NUL },
+        provider_options: &raw const option,
+        provider_option_count: 1,
         flags: SLM_FOLLOW_LINKS,
         load: SLM_LOAD_COPY,
         accuracy: SLM_ACCURACY_STRICT,
@@ -136,6 +149,12 @@ fn options_arrive() {
         ..slm_model_options::DEFAULTS
     };
     let expected_load = LoadOptions {
+        engine: edgeslm::engine::EngineChoice::Ort(edgeslm::engine::OrtOptions {
+            library: Some("/l/libonnxruntime.so".into()),
+            provider: edgeslm::engine::Provider::Xnnpack,
+            provider_library: Some("/p.so".into()),
+            provider_options: vec![("device_id".to_owned(), "1".to_owned())],
+        }),
         graph: Some("q4f16".to_owned()),
         accuracy: edgeslm::Accuracy::Strict,
         threads: Some(2),
@@ -237,6 +256,9 @@ fn wrong_options_are_refused_by_every_function() {
     let loading = slm_model_options { load: 2, ..slm_model_options::DEFAULTS };
     let accuracy = slm_model_options { accuracy: -1, ..slm_model_options::DEFAULTS };
     let unknown = slm_model_options { flags: 2, ..slm_model_options::DEFAULTS };
+    let engine = slm_model_options { engine: 2, ..slm_model_options::DEFAULTS };
+    let provider = slm_model_options { engine: SLM_ENGINE_ORT, provider: 11, ..slm_model_options::DEFAULTS };
+    let contradicting = slm_model_options { provider: SLM_PROVIDER_CUDA, ..slm_model_options::DEFAULTS };
     let chunk = slm_session_options { prefill_chunk: 0, ..slm_session_options::DEFAULTS };
     // SAFETY: valid pointers.
     let statuses = unsafe {
@@ -244,6 +266,12 @@ fn wrong_options_are_refused_by_every_function() {
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const loading, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const accuracy, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const unknown, &raw mut fresh_model, error)).0,
+            call(|error| slm_model_load(prompt, SLM_NUL, &raw const engine, &raw mut fresh_model, error)).0,
+            call(|error| slm_model_load(prompt, SLM_NUL, &raw const provider, &raw mut fresh_model, error)).0,
+            call(|error| {
+                slm_model_load(prompt, SLM_NUL, &raw const contradicting, &raw mut fresh_model, error)
+            })
+            .0,
             call(|error| slm_session_new(model, &raw const chunk, &raw mut fresh_session, error)).0,
             call(|error| slm_stream_new(session, prompt, SLM_NUL, &raw const flags, &raw mut stream, error))
                 .0,
@@ -270,7 +298,7 @@ fn wrong_options_are_refused_by_every_function() {
             .0,
         ]
     };
-    assert_eq!(statuses, [SLM_INVALID_ARGUMENT; 9]);
+    assert_eq!(statuses, [SLM_INVALID_ARGUMENT; 12]);
     assert!(stream.is_null() && fresh_session.is_null() && fresh_model.is_null());
     // SAFETY: handles that are freed once.
     unsafe {

@@ -77,6 +77,7 @@ fn every_pointer_that_must_not_be_null_is_named() {
         slm_model_options { graph: slm_str { data: null(), len: 4 }, ..slm_model_options::DEFAULTS };
     let kernel_options =
         slm_model_options { kernels: slm_str { data: null(), len: SLM_NUL }, ..slm_model_options::DEFAULTS };
+    let pairs = slm_model_options { provider_option_count: 1, ..slm_model_options::DEFAULTS };
     let sampling = slm_sampling_options { logit_bias_count: 1, ..slm_sampling_options::DEFAULTS };
     let session_options =
         slm_session_options { sampling: &raw const sampling, ..slm_session_options::DEFAULTS };
@@ -101,6 +102,9 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "directory": slm_model_load(null(), SLM_NUL, null(), &raw mut fresh_model);
         "model": slm_model_load(prompt, SLM_NUL, null(), null_mut());
         "graph": slm_model_load(prompt, SLM_NUL, &raw const model_options, &raw mut fresh_model);
+        "provider_options": slm_model_load(prompt, SLM_NUL, &raw const pairs, &raw mut fresh_model);
+        "provider_options": slm_ort_devices(&raw const pairs, text_pointer);
+        "devices": slm_ort_devices(null(), null_mut());
         "kernels": slm_model_load(prompt, SLM_NUL, &raw const kernel_options, &raw mut fresh_model);
         "source": slm_model_load_from(null(), null(), &raw mut fresh_model);
         "size": slm_model_load_from(&raw const unreadable[0], null(), &raw mut fresh_model);

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use edgeslm::engine::{EngineChoice, OrtOptions, Provider};
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions};
 
+#[cfg(feature = "ort")]
+use crate::commands::devices;
 use crate::commands::{bench, calibrate, chat, check, eval, import, info, perplexity, run};
 use crate::units;
 
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     Run(run::Arguments),
     Chat(chat::Arguments),
     Info(info::Arguments),
+    #[cfg(feature = "ort")]
+    Devices(devices::Arguments),
     Check(check::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
@@ -47,6 +52,26 @@ pub(crate) enum Command {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Loading")]
 pub(crate) struct LoadArguments {
+    /// What runs the model: cpu, or ort for ONNX Runtime
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineArgument,
+
+    /// The execution provider of ONNX Runtime [default: auto, the first that takes the model]
+    #[arg(long, value_name = "NAME", value_parser = providers(), hide_possible_values = false)]
+    provider: Option<String>,
+
+    /// An option of the provider; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    provider_option: Vec<(String, String)>,
+
+    /// The shared library of a provider that is a plug-in, an absolute path [default: beside ONNX Runtime]
+    #[arg(long, value_name = "FILE")]
+    provider_library: Option<PathBuf>,
+
+    /// ONNX Runtime's shared library, an absolute path [default: EDGESLM_ORT_LIBRARY, or where it is found]
+    #[arg(long, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
+
     /// The graph to use where the directory has several: a file relative to it, or a variant such as q4f16
     #[arg(long, value_name = "GRAPH")]
     graph: Option<String>,
@@ -83,6 +108,7 @@ pub(crate) struct LoadArguments {
 impl LoadArguments {
     pub(crate) fn options(&self) -> LoadOptions {
         LoadOptions {
+            engine: self.engine(),
             graph: self.graph.clone(),
             accuracy: self.accuracy.into(),
             threads: self.threads,
@@ -93,6 +119,45 @@ impl LoadArguments {
             follow_links: self.follow_links,
         }
     }
+}
+
+impl LoadArguments {
+    /// The engine: any option that only ONNX Runtime has chooses it.
+    fn engine(&self) -> EngineChoice {
+        let of_ort = self.provider.is_some()
+            || self.provider_library.is_some()
+            || self.ort_library.is_some()
+            || !self.provider_option.is_empty();
+        if self.engine == EngineArgument::Cpu && !of_ort {
+            return EngineChoice::Cpu;
+        }
+        let provider = self.provider.as_deref().and_then(|name| Provider::by_name(name).ok());
+        EngineChoice::Ort(OrtOptions {
+            library: self.ort_library.clone(),
+            provider: provider.unwrap_or_default(),
+            provider_library: self.provider_library.clone(),
+            provider_options: self.provider_option.clone(),
+        })
+    }
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum EngineArgument {
+    /// This program's own kernels
+    #[default]
+    Cpu,
+    /// ONNX Runtime, whose shared library is opened
+    Ort,
+}
+
+pub(crate) fn providers() -> PossibleValuesParser {
+    PossibleValuesParser::new(Provider::ALL.map(Provider::name))
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "it is not KEY=VALUE".to_owned())
 }
 
 fn kernel_rows() -> PossibleValuesParser {
@@ -133,6 +198,13 @@ impl ModelArguments {
         edgeslm::Model::load(&self.directory, &self.load.options())
     }
 
+    /// Bytes of weights that a pass over the model reads, as the CPU engine's reading of the graph has it; where it has none, all.
+    pub(crate) fn weights_read(&self, model: &edgeslm::Model) -> u64 {
+        let options = LoadOptions { engine: EngineChoice::Cpu, ..self.load.options() };
+        let estimate = edgeslm::Model::estimate(&model.info().graph, &options, 1);
+        estimate.map_or_else(|_| model.info().memory.weights, |estimate| estimate.weights)
+    }
+
     /// What a session of `positions` tokens would take.
     pub(crate) fn estimate(&self, positions: usize) -> edgeslm::Result<edgeslm::model::MemoryEstimate> {
         edgeslm::Model::estimate(&self.directory, &self.load.options(), positions)
@@ -171,6 +243,26 @@ mod tests {
     }
 
     #[test]
+    fn options_of_onnx_runtime_choose_its_engine() {
+        let options = |line: &str| {
+            let cli = parse(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
+            let Command::Info(info) = cli.command else { panic!("{:?}", cli.command) };
+            info.model.load.options().engine
+        };
+        assert_eq!(options("info m --engine ort"), EngineChoice::Ort(OrtOptions::default()));
+        let line = "info m --provider cuda --provider-option device_id=1 --provider-option a=b=c \
+                    --ort-library /l/libonnxruntime.so --provider-library /p.so";
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let expected = OrtOptions {
+            library: Some(PathBuf::from("/l/libonnxruntime.so")),
+            provider: Provider::Cuda,
+            provider_library: Some(PathBuf::from("/p.so")),
+            provider_options: vec![pair("device_id", "1"), pair("a", "b=c")],
+        };
+        assert_eq!(options(line), EngineChoice::Ort(expected));
+    }
+
+    #[test]
     fn the_defaults_are_those_of_the_library() {
         let Command::Info(info) = parse(&["info", "m"]).unwrap().command else { panic!() };
         let (options, expected) = (info.model.load.options(), LoadOptions::default());
@@ -187,6 +279,9 @@ mod tests {
             ("info m --accuracy perfect", ErrorKind::InvalidValue),
             ("info m --memory-budget 3XB", ErrorKind::ValueValidation),
             ("info m --threads many", ErrorKind::ValueValidation),
+            ("info m --engine tpu", ErrorKind::InvalidValue),
+            ("info m --provider tpu", ErrorKind::InvalidValue),
+            ("info m --provider cuda --provider-option device", ErrorKind::ValueValidation),
             ("run m hello --file f", ErrorKind::ArgumentConflict),
             ("run m hello --raw --system s", ErrorKind::ArgumentConflict),
             ("run m hello --deadline soon", ErrorKind::ValueValidation),

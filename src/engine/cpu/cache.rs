@@ -7,7 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use zeroize::Zeroize;
 
-use super::budget::{MemoryBudget, Reservation};
+use crate::engine::budget::{MemoryBudget, Reservation};
 use crate::engine::{Accuracy, KvCache};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::LayerShape;

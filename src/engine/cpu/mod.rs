@@ -4,14 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod arena;
-mod budget;
 mod cache;
 mod pass;
 mod plan;
 mod rows;
 #[cfg(test)]
 pub(crate) mod test_run;
-mod turns;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::Array2;
 
 use self::arena::Arena;
-use self::budget::MemoryBudget;
 use self::cache::CpuCache;
 use self::pass::{HeadGroup, Pass};
 use self::plan::Plan;
 use self::rows::Row;
-use self::turns::Turns;
+use super::budget::MemoryBudget;
+use super::turns::Turns;
 use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{LayerShape, Program};

@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 
 use super::sample::tokenizer_keys;
 use super::*;
-use crate::engine::{Engine, LogitsAt, RunControl, SequenceInput};
+use crate::engine::{LogitsAt, RunControl, SequenceInput};
 use crate::error::ErrorKind;
 use crate::import::gguf::test_file::{File, text_value};
 use crate::{Accuracy, LoadOptions, Model};

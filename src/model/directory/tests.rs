@@ -19,7 +19,7 @@ fn open(path: &Path) -> Result<ModelDirectory<'static>> {
 }
 
 fn open_graph(path: &Path, graph: &str) -> Result<ModelDirectory<'static>> {
-    ModelDirectory::open(path, &DirectoryOverrides { graph: Some(graph.into()), follow_links: false })
+    ModelDirectory::open(path, &DirectoryOverrides { graph: Some(graph.into()), ..Default::default() })
 }
 
 /// The graph's path relative to `directory`.
@@ -238,7 +238,7 @@ fn damage_is_an_error_that_names_its_place() {
         (vec![], Some("x.onnx"), ErrorKind::InvalidArgument, "there is no graph \"x.onnx\""),
     ] {
         let directory = directory(&files);
-        let overrides = DirectoryOverrides { graph: graph.map(str::to_owned), follow_links: false };
+        let overrides = DirectoryOverrides { graph: graph.map(str::to_owned), ..Default::default() };
         let error = ModelDirectory::open(directory.path(), &overrides).expect_err(text);
         assert!(error.to_string().contains(text), "expected {text:?} in {error}");
         assert_eq!(error.kind(), kind, "{error}");

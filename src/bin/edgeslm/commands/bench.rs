@@ -7,7 +7,6 @@ use std::io::Write;
 use std::time::Instant;
 
 use clap::Args;
-use edgeslm::engine::Engine;
 use edgeslm::model::MemoryEstimate;
 use edgeslm::session::{GenerateOptions, Prompt, SessionOptions};
 use edgeslm::{Error, ErrorKind, Model};
@@ -77,8 +76,8 @@ struct Measured {
     decode: Spread,
     /// Seconds.
     first_token: Spread,
-    /// Bytes per second at which plain reading goes over the weights.
-    read: Spread,
+    /// Bytes per second at which plain reading goes over the weights; `None` where another engine holds them.
+    read: Option<Spread>,
     /// Bytes of weights that a decoded token reads.
     weight_bytes: u64,
     cache_bytes: u64,
@@ -120,15 +119,21 @@ fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
     };
     let positions = (arguments.prompt_tokens + arguments.generate) as usize;
     let estimate = arguments.model.estimate(positions)?;
-    let weights = Weights::of(model.engine().program());
-    let read = (0..arguments.rounds).map(|_| weights.read_rate(model.engine().threads())).collect();
+    let (read, weight_bytes) = match model.cpu_engine() {
+        Some(engine) => {
+            let weights = Weights::of(engine.program());
+            let rates = (0..arguments.rounds).map(|_| weights.read_rate(engine.threads())).collect();
+            (Some(Spread::of(rates)), weights.bytes())
+        }
+        None => (None, arguments.model.weights_read(&model)),
+    };
     Ok(Measured {
         load: Spread::of(load),
         prefill: Spread::of(prefill),
         decode: Spread::of(decode),
         first_token: Spread::of(first_token),
-        read: Spread::of(read),
-        weight_bytes: weights.bytes(),
+        read,
+        weight_bytes,
         cache_bytes,
         estimate,
         memory,
@@ -163,6 +168,7 @@ impl Measured {
         json!({
             "directory": info.directory,
             "engine": info.engine,
+            "provider": info.provider,
             "kernels": info.kernels,
             "threads": info.threads,
             "accuracy": info.accuracy,
@@ -209,16 +215,17 @@ impl Measured {
         row("first token", "ms", 1e3, &self.first_token);
         row("prefill", "tok/s", 1.0, &self.prefill);
         row("decode", "tok/s", 1.0, &self.decode);
-        row("reading the weights", "GB/s", 1e-9, &self.read);
+        if let Some(read) = &self.read {
+            row("reading the weights", "GB/s", 1e-9, read);
+        }
         table.write(out)?;
         writeln!(out)?;
-        let share = 100.0 * self.weights_rate() / self.read.median;
+        let share = self.read.map_or_else(String::new, |read| {
+            format!(", {:.0} % of plain reading", 100.0 * self.weights_rate() / read.median)
+        });
         let mut facts = vec![
             ("weights read for a token", units::bytes(self.weight_bytes)),
-            (
-                "read while decoding",
-                format!("{}/s, {share:.0} % of plain reading", units::bytes(self.weights_rate() as u64)),
-            ),
+            ("read while decoding", format!("{}/s{share}", units::bytes(self.weights_rate() as u64))),
             ("KV cache", units::bytes(self.cache_bytes)),
         ];
         if let Some(memory) = self.memory {

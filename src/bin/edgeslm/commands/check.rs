@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         None => default_reference(&model.info().directory)?,
     };
     let reference = Reference::open(&path)?;
-    let bound = arguments.bound.unwrap_or(match model.engine().accuracy() {
+    let bound = arguments.bound.unwrap_or(match Accuracy::from(arguments.model.load.accuracy) {
         Accuracy::Strict => STRICT_BOUND,
         _ => DEFAULT_BOUND,
     });

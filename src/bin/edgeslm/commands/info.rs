@@ -110,6 +110,15 @@ fn write(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     table.row(["  KV cache for one more token".to_owned(), units::bytes(info.cache_bytes_per_position)]);
     table.write(out)?;
 
+    for (provider, operators) in &info.placement {
+        writeln!(out, "\nNodes on {}", printable(provider))?;
+        let mut table = Table::default();
+        for (operator, count) in operators {
+            table.row([format!("  {}", printable(operator)), count.to_string()]);
+        }
+        table.write(out)?;
+    }
+
     writeln!(out, "\nOperators")?;
     let mut table = Table::default();
     for (operator, count) in &info.operators {

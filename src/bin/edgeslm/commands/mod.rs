@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod calibrate;
 pub(crate) mod chat;
 pub(crate) mod check;
+#[cfg(feature = "ort")]
+pub(crate) mod devices;
 pub(crate) mod eval;
 #[cfg(feature = "import")]
 pub(crate) mod import;
@@ -21,6 +23,8 @@ pub(crate) fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::run(arguments, out),
         Command::Chat(arguments) => chat::run(arguments, out),
         Command::Info(arguments) => info::run(arguments, out),
+        #[cfg(feature = "ort")]
+        Command::Devices(arguments) => devices::run(arguments, out),
         Command::Check(arguments) => check::run(arguments, out),
         Command::Perplexity(arguments) => perplexity::run(arguments, out),
         Command::Bench(arguments) => bench::run(arguments, out),

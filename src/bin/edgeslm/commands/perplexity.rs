@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use edgeslm::engine::Engine;
 use edgeslm::model::{Predictions, TextScore};
 use edgeslm::text::MAX_TEXT_BYTES;
 use edgeslm::{Error, ErrorKind, Model};

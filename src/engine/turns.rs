@@ -1,5 +1,7 @@
 //! Forward passes of one engine, one after another in the order of the calls.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The memory that all caches of a model may hold together.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
