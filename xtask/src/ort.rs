@@ -137,8 +137,14 @@ fn software_vulkan() -> anyhow::Result<Option<PathBuf>> {
             fs::remove_dir_all(&download)?;
         }
         fs::create_dir_all(&download)?;
-        checked(Command::new("apt-get").args(["download", "-q", package]).current_dir(&download))
-            .with_context(|| format!("downloading the Debian package {package} (apt-get update first?)"))?;
+        let fetch =
+            || checked(Command::new("apt-get").args(["download", "-q", package]).current_dir(&download));
+        if fetch().is_err() {
+            // A fresh machine has no list of packages yet.
+            checked(Command::new("apt-get").args(["update", "-q"]))
+                .context("reading Debian's list of packages")?;
+            fetch().with_context(|| format!("downloading the Debian package {package}"))?;
+        }
         let file = fs::read_dir(&download)?.next().context("apt-get has downloaded nothing")??.path();
         let unpacked = download.join("unpacked");
         checked(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&unpacked))?;

@@ -124,6 +124,13 @@ impl Maker<'_> {
             ))
             .with_hint(format!("it needs {}", row.needs)));
         }
+        if row.provider == Provider::Cpu {
+            // Where no device is named, ONNX Runtime takes any that is a processor, such as that of a plug-in.
+            let environment = &self.runtime.environment;
+            let device = environment.devices().find(|device| device.ep().is_ok_and(|name| name == row.name));
+            let builder = made(builder.with_devices(device, None))?;
+            return made(builder.with_execution_providers([(row.build)(&options)?.error_on_failure()]));
+        }
         let mut wanted = vec![(row.build)(&options)?.error_on_failure()];
         if row.provider == Provider::TensorRt && built_in.iter().any(|name| name == "CUDAExecutionProvider") {
             // What TensorRT does not know is better run by CUDA.

@@ -157,20 +157,49 @@ fn a_directory_above_the_model() {
     assert_eq!(graph_of(&one, open_graph(one.path(), inner)), inner);
 
     let two = directory(&[
-        ("gpu/gpu-int4/genai_config.json", GENAI),
-        ("gpu/gpu-int4/model.onnx", "x"),
-        ("cpu/genai_config.json", GENAI),
-        ("cpu/model.onnx", "x"),
+        ("small/int4/genai_config.json", GENAI),
+        ("small/int4/model.onnx", "x"),
+        ("large/genai_config.json", GENAI),
+        ("large/model.onnx", "x"),
     ]);
     let error = open(two.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert_eq!(error.hint(), Some("open one of cpu, gpu/gpu-int4"));
-    assert_eq!(graph_of(&two, open_graph(two.path(), "cpu/model.onnx")), "cpu/model.onnx");
+    assert_eq!(error.hint(), Some("open one of large, small/int4"));
+    assert_eq!(graph_of(&two, open_graph(two.path(), "large/model.onnx")), "large/model.onnx");
 
     let deep = directory(&[("a/b/c/d/genai_config.json", GENAI), ("a/b/c/d/model.onnx", "x")]);
     assert!(open(deep.path()).is_ok());
     let deeper = directory(&[("a/b/c/d/e/genai_config.json", GENAI), ("a/b/c/d/e/model.onnx", "x")]);
     assert_eq!(open(deeper.path()).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn of_several_models_and_variants_the_preferred_is_taken() {
+    let several = directory(&[
+        ("gpu/gpu-int4-rtn-block-32/genai_config.json", GENAI),
+        ("gpu/gpu-int4-rtn-block-32/model.onnx", "x"),
+        ("cpu_and_mobile/cpu-int4/genai_config.json", GENAI),
+        ("cpu_and_mobile/cpu-int4/model.onnx", "x"),
+        ("npu/a/genai_config.json", GENAI),
+        ("npu/a/model.onnx", "x"),
+    ]);
+    let prefer = |directory: &TempDir, folders, variants| {
+        let overrides =
+            DirectoryOverrides { prefer: GraphPreference { folders, variants }, ..Default::default() };
+        ModelDirectory::open(directory.path(), &overrides)
+    };
+    assert_eq!(graph_of(&several, open(several.path())), "cpu_and_mobile/cpu-int4/model.onnx");
+    let of_gpu = prefer(&several, &["cuda", "gpu"], &[]);
+    assert_eq!(graph_of(&several, of_gpu), "gpu/gpu-int4-rtn-block-32/model.onnx");
+    let error = prefer(&several, &["coreml"], &[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.hint().is_some_and(|hint| hint.contains("npu")), "{error}");
+
+    let variants =
+        directory(&[("config.json", "{}"), ("onnx/model_q4.onnx", "x"), ("onnx/model_q4f16.onnx", "x")]);
+    assert_eq!(graph_of(&variants, open(variants.path())), "onnx/model_q4.onnx");
+    assert_eq!(graph_of(&variants, prefer(&variants, &[], &["q4f16", "q4"])), "onnx/model_q4f16.onnx");
+    assert_eq!(graph_of(&variants, prefer(&variants, &[], &["fp16"])), "onnx/model_q4.onnx");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) const ROW: Row = Row {
     name: "OpenVINOExecutionProvider",
     keys: &[
         "device_type",
+        "device_id",
         "precision",
         "num_of_threads",
         "num_streams",
