@@ -10,6 +10,8 @@ fn main() {
         "linux" | "android" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libedgeslm.so.0");
             println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+            // Crates that have a C interface of their own (llguidance) would export it, and keep its code.
+            println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
         }
         "macos" | "ios" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libedgeslm.0.dylib");

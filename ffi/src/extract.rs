@@ -80,7 +80,7 @@ fn read_example(value: &str) -> Outcome<Value> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slm_extractor_free(extractor: *const slm_extractor) {
     // SAFETY: NULL, or a handle of `slm_extractor_new` that is not used again.
-    unsafe { slm_extractor::free(extractor) };
+    unsafe { Counted::free(extractor) };
 }
 
 /// Takes the extractor's fields out of `source`. Stores in `value` a JSON object in which every field that the text does not

@@ -135,5 +135,5 @@ pub unsafe extern "C" fn slm_grammar_clone(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slm_grammar_free(grammar: *const slm_grammar) {
     // SAFETY: NULL, or a handle of `slm_grammar_new` that is not used again.
-    unsafe { slm_grammar::free(grammar) };
+    unsafe { Counted::free(grammar) };
 }

@@ -9,7 +9,9 @@ use crate::cancel::*;
 use crate::classify::*;
 use crate::conversation::*;
 use crate::event::slm_event;
+use crate::extract::*;
 use crate::generate::*;
+use crate::grammar::*;
 use crate::logits::*;
 use crate::model::*;
 use crate::options::Options;
@@ -86,6 +88,16 @@ fn every_pointer_that_must_not_be_null_is_named() {
     options.sampling = &raw const sampling;
     let source = slm_source { size: Some(no_size), read: Some(no_bytes), ..slm_source::DEFAULTS };
     let unreadable = [slm_source { size: None, ..source }, slm_source { read: None, ..source }];
+
+    let (mut fresh_grammar, mut fresh_extractor, mut extractor) = (null(), null(), null());
+    let schema = c"{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}}}".as_ptr();
+    // SAFETY: a valid handle, texts and memory.
+    let made = call(|error| unsafe {
+        slm_extractor_new(model, schema, SLM_NUL, null(), 0, null(), 0, &raw mut extractor, error)
+    });
+    assert_eq!(made.0, SLM_OK, "{}", made.1);
+    let example = slm_example { source: labels[1], value: slm_str::EMPTY };
+    let worthless = slm_example { source: slm_str::EMPTY, value: labels[1] };
 
     let mut called = BTreeSet::new();
     refuse! { called;
@@ -189,7 +201,28 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "messages": slm_chat_classify(session, null(), 1, &raw const labels[0], 1, null(), &raw mut probability, null_mut());
         "labels": slm_chat_classify(session, &raw const message, 1, null(), 1, null(), &raw mut probability, null_mut());
         "probabilities": slm_chat_classify(session, &raw const message, 1, &raw const labels[0], 1, null(), null_mut(), null_mut());
+
+        "model": slm_grammar_new(null(), 1, schema, SLM_NUL, &raw mut fresh_grammar);
+        "source": slm_grammar_new(model, 1, null(), SLM_NUL, &raw mut fresh_grammar);
+        "grammar": slm_grammar_new(model, 1, schema, SLM_NUL, null_mut());
+        "model": slm_grammar_choices(null(), &raw const labels[0], 1, &raw mut fresh_grammar);
+        "choices": slm_grammar_choices(model, null(), 1, &raw mut fresh_grammar);
+        "choice": slm_grammar_choices(model, &raw const labels[1], 1, &raw mut fresh_grammar);
+        "grammar": slm_grammar_choices(model, &raw const labels[0], 1, null_mut());
+        "grammar": slm_grammar_clone(null(), &raw mut fresh_grammar);
+        "model": slm_extractor_new(null(), schema, SLM_NUL, null(), 0, null(), 0, &raw mut fresh_extractor);
+        "schema": slm_extractor_new(model, null(), SLM_NUL, null(), 0, null(), 0, &raw mut fresh_extractor);
+        "instructions": slm_extractor_new(model, schema, SLM_NUL, null(), 1, null(), 0, &raw mut fresh_extractor);
+        "examples": slm_extractor_new(model, schema, SLM_NUL, null(), 0, null(), 1, &raw mut fresh_extractor);
+        "source": slm_extractor_new(model, schema, SLM_NUL, null(), 0, &raw const example, 1, &raw mut fresh_extractor);
+        "value": slm_extractor_new(model, schema, SLM_NUL, null(), 0, &raw const worthless, 1, &raw mut fresh_extractor);
+        "extractor": slm_extractor_new(model, schema, SLM_NUL, null(), 0, null(), 0, null_mut());
+        "session": slm_extract(null_mut(), extractor, prompt, SLM_NUL, null(), text_pointer, null_mut(), null_mut());
+        "extractor": slm_extract(session, null(), prompt, SLM_NUL, null(), text_pointer, null_mut(), null_mut());
+        "source": slm_extract(session, extractor, null(), SLM_NUL, null(), text_pointer, null_mut(), null_mut());
+        "value": slm_extract(session, extractor, prompt, SLM_NUL, null(), null_mut(), null_mut(), null_mut());
     }
+    assert!(fresh_grammar.is_null() && fresh_extractor.is_null());
     assert!(
         fresh_model.is_null() && fresh_session.is_null() && fresh_stream.is_null() && text.data.is_null()
     );
@@ -197,6 +230,9 @@ fn every_pointer_that_must_not_be_null_is_named() {
 
     // SAFETY: handles that are freed once; NULL is allowed.
     unsafe {
+        slm_extractor_free(extractor);
+        slm_extractor_free(null());
+        slm_grammar_free(null());
         slm_stream_free(stream);
         slm_session_free(session);
         slm_model_free(model);
