@@ -873,10 +873,10 @@ class Model {
         c.confidence = options.confidence;
         c.cancel = options.cancel ? options.cancel->handle() : nullptr;
         const auto texts = [](const std::vector<std::string> &list) {
-            std::vector<slm_str> texts;
-            texts.reserve(list.size());
-            for (const std::string &text : list) texts.push_back(detail::text(text));
-            return texts;
+            std::vector<slm_str> views;
+            views.reserve(list.size());
+            for (const std::string &text : list) views.push_back(detail::text(text));
+            return views;
         };
         const auto class_list = texts(classes), label_list = texts(labels);
         std::vector<slm_labelled_prompt> list;

@@ -113,16 +113,7 @@ pub struct slm_decision {
 unsafe impl Plain for slm_decision {}
 
 /// Hands out a calibration that is for this model and, if a text is given, for this prompt.
-///
-/// # Safety
-/// `model` is NULL or valid.
-unsafe fn check(
-    model: *const slm_model,
-    prompt: &str,
-    calibration: LabelCalibration,
-) -> Outcome<*const slm_calibration> {
-    // SAFETY: passed on.
-    let model = unsafe { required("model", model) }?;
+fn check(model: &slm_model, prompt: &str, calibration: LabelCalibration) -> Outcome<*const slm_calibration> {
     let fingerprint = model.shared.with(|model| Ok(model.fingerprint()))?;
     let prompt = if prompt.is_empty() { calibration.identity().prompt.clone() } else { prompt.to_owned() };
     calibration.check(&fingerprint, &prompt)?;
@@ -146,6 +137,7 @@ pub unsafe extern "C" fn slm_calibration_load(
     // SAFETY: the pointers are NULL or valid as the header says.
     let body = || unsafe {
         let output = Output::new("calibration", calibration)?;
+        let model = required("model", model)?;
         let path = string::read("path", path, path_length)?;
         let prompt = string::read("prompt", prompt, prompt_length)?;
         output.write(check(model, prompt, LabelCalibration::load(path)?)?);
@@ -170,6 +162,7 @@ pub unsafe extern "C" fn slm_calibration_parse(
     // SAFETY: the pointers are NULL or valid as the header says.
     let body = || unsafe {
         let output = Output::new("calibration", calibration)?;
+        let model = required("model", model)?;
         let json = string::read("json", json, json_length)?;
         let prompt = string::read("prompt", prompt, prompt_length)?;
         output.write(check(model, prompt, LabelCalibration::from_json(json)?)?);

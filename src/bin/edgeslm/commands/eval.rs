@@ -100,6 +100,12 @@ enum CalibrationArgument {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if arguments.blind.is_some() && arguments.models.len() * (1 + usize::from(arguments.free_text)) != 2 {
+        return Err(Failure::Usage(
+            "a blind sheet compares two".to_owned(),
+            "name two models, or one with --free-text".to_owned(),
+        ));
+    }
     let (task, examples) = arguments.set.read()?;
     let mut test = of_split(&examples, Split::Test);
     test.truncate(arguments.set.limit);
@@ -107,12 +113,6 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         return Err(Failure::Usage(
             format!("{} has no examples to test with", arguments.set.set.display()),
             "give some of them \"split\": \"test\"".to_owned(),
-        ));
-    }
-    if arguments.blind.is_some() && arguments.models.len() * (1 + usize::from(arguments.free_text)) != 2 {
-        return Err(Failure::Usage(
-            "a blind sheet compares two".to_owned(),
-            "name two models, or one with --free-text".to_owned(),
         ));
     }
     let learn = match (task.kind(), arguments.calibration) {

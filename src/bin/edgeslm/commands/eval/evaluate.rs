@@ -11,6 +11,7 @@ use edgeslm::answer::{
     Answer, CalibrateOptions, Classifier, Decision, Example, Task, TaskKind, TextMatch, values_agree,
 };
 use edgeslm::sampling::SamplingOptions;
+use edgeslm::sampling::constraint::{Grammar, GrammarSource};
 use edgeslm::session::{GenerateOptions, Prompt, Session, SessionOptions, Statistics};
 use edgeslm::text::Text;
 use edgeslm::{Error, ErrorKind, Model};
@@ -178,9 +179,13 @@ fn generate(
     bar: &ProgressBar,
 ) -> Result<Vec<Answered>, Failure> {
     let mut session = loaded.model.session(SessionOptions::default())?;
+    let text = loaded.model.text();
+    let schema = plan.task.schema().filter(|_| mode == Mode::Task);
+    let grammar = schema.map(|schema| loaded.model.grammar(&GrammarSource::json_schema(schema.to_string())));
+    let grammar = grammar.transpose()?;
     let mut answered = Vec::with_capacity(plan.test.len());
     for example in plan.test {
-        let answer = generate_one(&mut session, loaded.model.text(), plan.task, mode, example)
+        let answer = generate_one(&mut session, text, plan.task, mode, grammar.as_ref(), example)
             .map_err(|error| error.with_node(&example.id))?;
         answered.push(answer);
         bar.inc(1);
@@ -193,6 +198,7 @@ fn generate_one(
     text: &Text,
     task: &Task,
     mode: Mode,
+    grammar: Option<&Grammar>,
     example: &Example,
 ) -> Result<Answered, Error> {
     let started = Instant::now();
@@ -206,6 +212,7 @@ fn generate_one(
         // Where the task's stop strings suit its prompt, they need not suit a free answer.
         stop: if mode == Mode::Task { task.stop().to_vec() } else { Vec::new() },
         sampling: Some(SamplingOptions::default()),
+        grammar: grammar.cloned(),
         ..GenerateOptions::default()
     };
     let answer = session.generate(prompt, &options)?;

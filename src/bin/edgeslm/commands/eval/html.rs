@@ -23,7 +23,7 @@ main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;mar
 h3{font-size:14px;margin:0 0 8px}p{margin:6px 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
 th,td{padding:5px 12px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}\
-th{font-weight:600}th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-bottom:2px solid var(--line)}\
+th{font-weight:600}th:first-child,td:first-child{text-align:left;padding-left:0}td:first-child{white-space:nowrap}thead th{border-bottom:2px solid var(--line)}\
 table.answers{width:100%}table.answers th,table.answers td{text-align:left}\
 td pre,.pair pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.45 ui-monospace,Menlo,Consolas,monospace}\
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:18px}\

@@ -147,15 +147,16 @@ fn model_names(report: &Report) -> Vec<(usize, &str)> {
 
 /// The plot area: both axes from 0 to 1.
 const LEFT: f64 = 34.0;
-const SIZE: f64 = 236.0;
 const TOP: f64 = 8.0;
+const WIDTH: f64 = 276.0;
+const HEIGHT: f64 = 220.0;
 
 fn x(value: f64) -> f64 {
-    LEFT + SIZE * value.clamp(0.0, 1.0)
+    LEFT + WIDTH * value.clamp(0.0, 1.0)
 }
 
 fn y(value: f64) -> f64 {
-    TOP + SIZE * (1.0 - value.clamp(0.0, 1.0))
+    TOP + HEIGHT * (1.0 - value.clamp(0.0, 1.0))
 }
 
 fn axes(horizontal: &str, vertical: &str) -> String {
@@ -192,7 +193,7 @@ fn axes(horizontal: &str, vertical: &str) -> String {
 }
 
 fn plot_height() -> f64 {
-    TOP + SIZE + 36.0
+    TOP + HEIGHT + 36.0
 }
 
 /// Confidence against accuracy, in bins.
