@@ -472,3 +472,62 @@ fn an_editor_pays_only_for_what_it_has_typed() {
     assert_eq!(first["reused_tokens"], 0);
     assert!(reused + 12 > prompt && reused < prompt, "{second}");
 }
+
+#[test]
+fn receipts_become_json_with_what_is_printed_on_them() {
+    let place = Place::new();
+    let mut command = Command::new(program("receipts"));
+    command.arg("parse").arg("--model").arg(&place.model);
+    let receipt = "TEA 12.03.2026\nGreen tea 2,50\nTotal EUR 2,50";
+    let listed = place.file("list.jsonl", format!("{}\n", json!({"receipt": receipt, "id": "x"})));
+    let plain = place.file("plain.txt", receipt);
+    let found = output(command.arg(plain).arg(listed).arg("-"), format!("{receipt}\n---\n{receipt}\n"));
+    succeeded(&found);
+    let found = results(&found);
+    assert_eq!(found.len(), 4);
+    for result in &found {
+        let fields = &result["receipt"];
+        for name in ["merchant", "date", "total", "tax"] {
+            let value = &fields[name];
+            let is_printed = match value {
+                Value::Null => true,
+                Value::String(text) if name == "date" => text == "2026-03-12" || text == "2026-12-03",
+                Value::String(text) => receipt.to_lowercase().contains(&text.trim().to_lowercase()),
+                // The numbers on it.
+                number => [2.5, 12.0, 3.0, 2026.0, 12.03].contains(&number.as_f64().unwrap()),
+            };
+            assert!(is_printed, "{name}: {result}");
+        }
+        assert!(fields["items"].is_array() || fields["items"].is_null(), "{result}");
+        // What random weights say is not on the receipt.
+        assert!(result["not_printed"].is_array(), "{result}");
+    }
+    let [first, second] = [&found[0], &found[1]].map(|result| result["reused_tokens"].as_u64().unwrap());
+    assert!(first == 0 && second > found[1]["prompt_tokens"].as_u64().unwrap() / 2, "{found:?}");
+}
+
+#[test]
+fn a_description_says_nothing_that_the_item_does_not() {
+    let place = Place::new();
+    let mut command = Command::new(program("receipts"));
+    command
+        .arg("describe")
+        .arg("--model")
+        .arg(&place.model)
+        .arg(data("descriptions.jsonl"))
+        .args(["--limit", "5"]);
+    let found = output(&mut command, "");
+    succeeded(&found);
+    let found = results(&found);
+    assert_eq!(found.len(), 5);
+    for (result, example) in found.iter().zip(set("descriptions")) {
+        let description = result["description"].as_str().unwrap();
+        assert!(description.chars().count() <= 80 && !description.contains('\n'), "{result}");
+        // Random weights invent everything, so that the line is made by rule, of the item's own parts.
+        assert_eq!(result["by"], "rule", "{result}");
+        let item = example["item"].as_str().unwrap();
+        let parts = description.trim_end_matches('.').split(", ");
+        assert!(item.starts_with(parts.clone().next().unwrap()), "{description}");
+        assert!(!result["invented"].as_array().unwrap().is_empty() || result["refused"] == "", "{result}");
+    }
+}

@@ -60,6 +60,8 @@ fn commands(directory: &Path) -> Vec<(OsString, Vec<OsString>)> {
         (program("equipment_logs").into(), classifier("equipment", &text)),
         (program("driving_patterns").into(), classifier("driving", &text)),
         (program("code_completion").into(), line(&[&"--model", &model, &text, &"--max-tokens", &"4"])),
+        (program("receipts").into(), line(&[&"parse", &"--model", &model, &text])),
+        (program("receipts").into(), line(&[&"describe", &"--model", &model, &text])),
         (edgeslm.clone(), line(&[&"run", &model, &"-n", &"8", &"hello"])),
         (edgeslm.clone(), line(&[&"chat", &model])),
         (edgeslm.clone(), line(&[&"info", &golden])),

@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 #![allow(clippy::print_stdout, reason = "measured figures are shown")]
 
+mod apps;
+
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use edgeslm::engine::{Engine, LogitsAt, RunControl, SequenceInput};
 use edgeslm::model::{Prediction, Predictions, TextScore};
@@ -290,4 +293,77 @@ fn memory_is_as_estimated() {
         assert!(held < 200e6);
         assert!((estimated / held - 1.0).abs() < 0.1, "{estimate:?}");
     }
+}
+
+/// The results of a device application on the test split of a set, and how many labels were as expected.
+fn sorted(application: &str, arguments: &[&str]) -> (Vec<Value>, usize) {
+    let mut command = Command::new(apps::program(application));
+    command
+        .arg("--model")
+        .arg(directory(EXACT))
+        .args(["--deadline", "120000", "--threads", "2"])
+        .args(arguments);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    println!("{application}: {}", errors.trim_end());
+    let results = apps::json_lines(&String::from_utf8(output.stdout).unwrap());
+    let right = results.iter().filter(|result| result["label"] == result["expected"]).count();
+    (results, right)
+}
+
+#[test]
+#[ignore = "needs the demonstration's model: cargo xtask real-model"]
+fn device_applications_sort_better_than_chance() {
+    for (application, set, classes, least) in
+        [("equipment_logs", "equipment", 6, 0.35), ("driving_patterns", "driving", 5, 0.26)]
+    {
+        let file = apps::data(&format!("{set}.jsonl"));
+        let (results, right) = sorted(application, &[file.to_str().unwrap(), "--split", "test"]);
+        let share = right as f64 / results.len() as f64;
+        println!(
+            "{application}: {right} of {} right, by chance {:.2}",
+            results.len(),
+            1.0 / f64::from(classes)
+        );
+        assert!(share >= least, "{share}");
+        for result in &results[1..] {
+            assert!(
+                result["reused_tokens"].as_u64() > result["prompt_tokens"].as_u64().map(|all| all / 3),
+                "{result}"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the demonstration's model: cargo xtask real-model"]
+fn the_editor_example_ends_lines_of_code() {
+    let set = apps::set("completion");
+    let test: Vec<&Value> = set.iter().filter(|example| example["split"] == "test").collect();
+    let mut child = Command::new(apps::program("code_completion"))
+        .arg("--model")
+        .arg(directory(EXACT))
+        .args(["--requests", "--max-tokens", "24", "--deadline", "60000", "--threads", "2"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut right = 0;
+    for example in &test {
+        let keys = ["id", "language", "prefix", "suffix"].map(|key| (key.to_owned(), example[key].clone()));
+        writeln!(input, "{}", Value::Object(keys.into_iter().collect())).unwrap();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["id"], example["id"]);
+        let completion = answer["completion"].as_str().unwrap().trim();
+        let expected = example["expected"].as_array().unwrap();
+        right += usize::from(expected.iter().any(|expected| expected == completion));
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    println!("code_completion: {right} of {} right", test.len());
+    assert!(right * 5 >= test.len() * 2, "{right}");
 }

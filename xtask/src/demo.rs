@@ -39,7 +39,11 @@ pub(crate) struct Models {
 pub(crate) fn run() -> anyhow::Result<()> {
     let models = models()?;
     let directory = models.exact.to_str().context("the path is not UTF-8")?;
-    cargo(&["run", "--quiet", "--release", "--example", "triage_kiosk", "--", "--model", directory])
+    let statements = workspace().join("examples/data/triage.jsonl");
+    let statements = statements.to_str().context("the path is not UTF-8")?;
+    let mut arguments = vec!["run", "--quiet", "--release", "--example", "triage_kiosk", "--"];
+    arguments.extend(["--model", directory, statements, "--split", "test"]);
+    cargo(&arguments)
 }
 
 /// The model's directories: downloaded and imported where that was not done before, and imported anew where the importer may have
