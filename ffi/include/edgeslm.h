@@ -35,15 +35,12 @@
  * 3. Strings are UTF-8, given as pointer and length in bytes, or with the length SLM_NUL for a NUL-terminated string. A
  *    NULL pointer with the length 0 is an empty string. File names are UTF-8 on every platform. Texts from the library
  *    are whole UTF-8 and are followed by a NUL byte.
- * 4. Threads. A handle behind a pointer to const (slm_model, slm_cancel, slm_calibration) may be used by any number of
- *    threads at once. Any other handle serves one thread at a time, and may move between threads; a second call at the
- *    same time returns SLM_BUSY. No handle may be freed while a call on it runs.
+ * 4. Threads. A handle behind a pointer to const (slm_model, slm_cancel, slm_calibration, slm_grammar, slm_extractor) may be
+ *    used by any number of threads at once. Any other handle serves one thread at a time, and may move between threads; a
+ *    second call at the same time returns SLM_BUSY. No handle may be freed while a call on it runs.
  * 5. Versions. Options structs start with struct_size: fill them with their _init function and sizeof, then set fields.
  *    NULL for options means the defaults. Structs grow at their end only. Compare slm_abi_version() with
  *    SLM_ABI_VERSION before anything else if the library is loaded at run time.
- *
- * Names that begin with slm_grammar are reserved for constraints on answers, such as grammars and JSON schemas, which
- * this version does not have. Programs should define no such name.
  *
  * No call prints, logs, opens a socket or ends the process. A defect in the library that would have is reported as
  * SLM_PANIC; the handle then only accepts being freed.
@@ -194,12 +191,37 @@
 // The deadline passed.
 #define SLM_FINISH_DEADLINE 6
 
+// The grammar allows no further text: the answer is complete.
+#define SLM_FINISH_GRAMMAR 7
+
+// The answer ended of itself: at a stop token, a stop string or the end of its grammar.
+#define SLM_COMPLETION_COMPLETE 1
+
+// It ran out of time, tokens or context and was closed along the shortest path of its grammar, which it follows to the end.
+#define SLM_COMPLETION_SHORTENED 2
+
+// It ends where it was cut: by the caller, or where tokens or context ran out.
+#define SLM_COMPLETION_CUT 3
+
+// Its time ran out, and nothing of it can be relied on.
+#define SLM_COMPLETION_EXPIRED 4
+
 // The probability that the model goes on with the label, normalised over the labels.
 #define SLM_SCORE_JOINT 0
 
 // The probability of the label when only the labels can be generated. Cheaper; what the model would say beside the
 // labels does not count.
 #define SLM_SCORE_TRIE_NORMALISED 1
+
+// A JSON schema, drafts 4 to 2020-12: the answer is a JSON value that it accepts. Keywords that cannot be kept are refused with
+// `SLM_UNSUPPORTED`.
+#define SLM_GRAMMAR_JSON_SCHEMA 1
+
+// A regular expression that the whole answer matches.
+#define SLM_GRAMMAR_REGEX 2
+
+// A grammar in llguidance's variant of Lark, whose rule `start` is the answer.
+#define SLM_GRAMMAR_LARK 3
 
 // As a level: nothing.
 #define SLM_LOG_OFF 0
@@ -226,6 +248,12 @@ typedef struct slm_cancel slm_cancel;
 
 // Why a call failed. Owned by the caller, who frees it with `slm_error_free`.
 typedef struct slm_error slm_error;
+
+// Which fields are wanted, for answers of one model. Immutable; it may outlive the model.
+typedef struct slm_extractor slm_extractor;
+
+// What answers of a model's may look like. Immutable; give it to any number of calls in their options. It may outlive the model.
+typedef struct slm_grammar slm_grammar;
 
 // A loaded model, immutable and shared: any number of threads may use it.
 typedef struct slm_model slm_model;
@@ -462,7 +490,9 @@ typedef struct {
     uint32_t max_tokens;
     // Reports log-probabilities of each chosen token and of this many most probable ones; negative for none.
     int32_t log_probabilities;
-    // How long prompt and answer may take, in milliseconds from the call; 0 for no limit.
+    // How long prompt and answer may take, in milliseconds from the call, waiting for the model included; 0 for no limit. An
+    // answer with a grammar is closed shortly before, so that it still follows it (`SLM_COMPLETION_SHORTENED`); a prompt
+    // that is likely to take longer is refused at once with `SLM_DEADLINE_EXCEEDED`.
     uint64_t deadline_ms;
     // Ends the answer when it is signalled; NULL for none. A flag that is already set ends it at once.
     const slm_cancel *cancel;
@@ -476,6 +506,8 @@ typedef struct {
     const uint32_t *stop_tokens;
     // How many.
     size_t stop_token_count;
+    // What the answer has to look like; NULL for anything. It may be freed once the call has returned.
+    const slm_grammar *grammar;
 } slm_generate_options;
 
 // A token and the natural logarithm of its probability.
@@ -511,6 +543,8 @@ typedef struct {
     uint64_t seed;
     // With `SLM_EVENT_FINISHED`, otherwise NULL.
     const slm_statistics *statistics;
+    // `SLM_COMPLETION_...`: whether the answer is whole, with `SLM_EVENT_FINISHED`.
+    int32_t completion;
 } slm_event;
 
 // Takes an event and says how to go on: `SLM_CONTINUE`, `SLM_STOP` or `SLM_CANCEL`. It is called on the thread that
@@ -580,6 +614,14 @@ typedef struct {
     uint32_t abstain;
 } slm_decision;
 
+// A text, and the JSON that an extraction from it should give.
+typedef struct {
+    // The text.
+    slm_str source;
+    // A JSON object.
+    slm_str value;
+} slm_example;
+
 // Takes a line of the log, valid during the call. It is called on any thread, by several at once, in the middle of calls
 // of the library; it must not throw and must not call the library.
 typedef void (*slm_log_callback)(void *user_data, int32_t level, slm_str message);
@@ -629,8 +671,11 @@ typedef void (*slm_log_destructor)(void *user_data);
 // A defect in the library, found by the library.
 #define SLM_INTERNAL 13
 
+// A grammar or JSON schema is damaged, cannot be satisfied, or is beyond the limits; or a text does not follow it.
+#define SLM_GRAMMAR 14
+
 // The engine or execution provider that was asked for is missing, too old or cannot run here.
-#define SLM_ENGINE_UNAVAILABLE 14
+#define SLM_ENGINE_UNAVAILABLE 15
 
 // A pointer that must not be NULL is NULL.
 #define SLM_NULL_POINTER 100
@@ -1043,6 +1088,65 @@ SLM_API SLM_NODISCARD slm_status slm_chat_decide(slm_session *session,
                            size_t size,
                            float *probabilities,
                            slm_error **error);
+
+/* Grammars: what answers may look like. */
+
+// Makes a grammar for answers of `model`. `kind` is one of `SLM_GRAMMAR_...` and says what `source` is. `SLM_GRAMMAR` for a source
+// that is damaged, that no text satisfies or that is beyond the limits: sources may come from strangers, and take some seconds
+// at most.
+SLM_API SLM_NODISCARD slm_status slm_grammar_new(const slm_model *model,
+                           int32_t kind,
+                           const char *source,
+                           size_t source_length,
+                           const slm_grammar **grammar,
+                           slm_error **error);
+
+// Makes a grammar of which the answers are `choice_count` texts and no others.
+SLM_API SLM_NODISCARD slm_status slm_grammar_choices(const slm_model *model,
+                               const slm_str *choices,
+                               size_t choice_count,
+                               const slm_grammar **grammar,
+                               slm_error **error);
+
+// Makes another handle of the same grammar, to be freed like the first.
+SLM_API SLM_NODISCARD slm_status slm_grammar_clone(const slm_grammar *grammar, const slm_grammar **clone, slm_error **error);
+
+// Frees the grammar; NULL is allowed. A call that was given it is not disturbed.
+SLM_API void slm_grammar_free(const slm_grammar *grammar);
+
+/* Extracting: fields of a schema out of a text, each looked up in it. */
+
+// Makes an extractor of the fields that `schema`, the JSON schema of an object, names under `properties`. The model may answer
+// null for each of them. `instructions` are what the model is asked, a text of length 0 for the usual words; `examples` show
+// it texts and what is wanted of them.
+SLM_API SLM_NODISCARD slm_status slm_extractor_new(const slm_model *model,
+                             const char *schema,
+                             size_t schema_length,
+                             const char *instructions,
+                             size_t instructions_length,
+                             const slm_example *examples,
+                             size_t example_count,
+                             const slm_extractor **extractor,
+                             slm_error **error);
+
+// Frees the extractor; NULL is allowed.
+SLM_API void slm_extractor_free(const slm_extractor *extractor);
+
+// Takes the extractor's fields out of `source`. Stores in `value` a JSON object in which every field that the text does not
+// contain is null, and in `fields`, unless it is NULL, a JSON array with an object for each single value: `path` (a JSON
+// pointer), `value` as the model gave it, and `support`: `found` in the text, with the bytes `start` to `end`; `missing`;
+// `unsupported`, a value that is not in the text and not in `value` either; or `chosen`, one that the schema names.
+// `completion`, unless it is NULL, is one of `SLM_COMPLETION_...`. Free both texts with `slm_string_free`. The options' grammar must
+// be NULL. `SLM_DEADLINE_EXCEEDED` and `SLM_CANCELLED` where there was no whole answer.
+SLM_API SLM_NODISCARD slm_status slm_extract(slm_session *session,
+                       const slm_extractor *extractor,
+                       const char *source,
+                       size_t source_length,
+                       const slm_generate_options *options,
+                       slm_string *value,
+                       slm_string *fields,
+                       int32_t *completion,
+                       slm_error **error);
 
 /* Logits: the model's own numbers, for programs that score or sample by themselves. */
 
