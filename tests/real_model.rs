@@ -383,7 +383,7 @@ fn calibration_makes_probabilities_of_labels_more_honest() {
         };
         let mut classifier = Classifier::new(&model, task).unwrap();
         let held_out = of_split(Split::Test);
-        let mut error_and_right = |classifier: &mut Classifier| {
+        let error_and_right = |classifier: &mut Classifier| {
             let decide = |example: &Example| {
                 let decision = classifier.decide(&example.fields).unwrap();
                 (decision.probability(), example.answer == Answer::Label(decision.index))
