@@ -82,7 +82,7 @@ fn main() -> Result<()> {
 fn measure(path: &Path, token: Option<Duration>) -> Result<()> {
     let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
     let bytes = std::fs::read(&file).map_err(|error| Error::io(&file, error))?;
-    let text = Text::load(TextFiles::new(TextFile { path: file, text: bytes.into() }))?;
+    let text = Text::load(TextFiles::new(TextFile { path: file, text: bytes }))?;
     let before = resident();
     let started = Instant::now();
     Grammar::compile(&GrammarSource::choices(["a"]), &text)?;

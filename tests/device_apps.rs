@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod apps;
+#[path = "apps/tiny.rs"]
+mod tiny;
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::apps::{data, few_examples, json_lines, program, set, tiny_model};
+use self::apps::{data, json_lines, program, set};
+use self::tiny::{few_examples, tiny_model};
 
 /// A folder with a model, in which an application is run.
 struct Place {

@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod apps;
+#[path = "apps/tiny.rs"]
+mod tiny;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use self::apps::{few_examples, program, tiny_model};
+use self::apps::program;
+use self::tiny::{few_examples, tiny_model};
 
 fn is_there(program: &str) -> bool {
     let found =

@@ -92,8 +92,7 @@ fn is_separator(character: char) -> bool {
 /// The end of the digits and separators that begin at `start`. A space only separates where three digits follow.
 fn end_of_number(text: &str, start: usize) -> usize {
     let mut end = start;
-    let mut rest = text.get(start..).unwrap_or_default().char_indices().peekable();
-    while let Some((index, character)) = rest.next() {
+    for (index, character) in text.get(start..).unwrap_or_default().char_indices() {
         if character.is_ascii_digit() {
             end = start + index + 1;
             continue;

@@ -138,7 +138,7 @@ fn parser(prepared: Prepared, vocabulary: &GrammarVocabulary) -> Result<(TokenPa
     let closing = match Rules::read(compiled, &limits::of_parser()) {
         Reading::Rules(rules) => {
             let lexemes = rules.lexemes().ok_or_else(too_complex)?;
-            Some(Closing { rules: Arc::new(rules), lexemes: Mutex::new(Arc::new(Mutex::new(lexemes))) })
+            Some(Closing { rules: Arc::from(rules), lexemes: Mutex::new(Arc::new(Mutex::new(lexemes))) })
         }
         Reading::Endless => return Err(refused("no text of the grammar ends")),
         Reading::TooComplex => return Err(too_complex()),

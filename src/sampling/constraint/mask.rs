@@ -18,7 +18,7 @@ impl Mask {
         for (to, from) in mask.words.iter_mut().zip(words) {
             *to = *from;
         }
-        if let Some(last) = mask.words.last_mut().filter(|_| size % 32 != 0) {
+        if let Some(last) = mask.words.last_mut().filter(|_| !size.is_multiple_of(32)) {
             *last &= (1 << (size % 32)) - 1;
         }
         mask

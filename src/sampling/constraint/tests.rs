@@ -256,7 +256,7 @@ fn hostile() -> Vec<(&'static str, GrammarSource, ErrorKind)> {
         ("regex of nothing", GrammarSource::regex("[a&&b]"), Damaged),
         ("deep regex", GrammarSource::regex(nested("(", "a", ")", 10_000)), Damaged),
         ("long regex", GrammarSource::regex("a".repeat(1 << 20)), Damaged),
-        ("exponential states", GrammarSource::regex(&"(.*a.{200}|.*b.{300})".repeat(20)), Damaged),
+        ("exponential states", GrammarSource::regex("(.*a.{200}|.*b.{300})".repeat(20)), Damaged),
         ("no Lark", GrammarSource::lark("start: ("), Damaged),
         ("no start", GrammarSource::lark("rule: \"a\""), Damaged),
         ("unknown rule", GrammarSource::lark("start: missing"), Damaged),

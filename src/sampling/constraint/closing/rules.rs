@@ -26,7 +26,7 @@ pub(super) struct Rule {
 /// What is known of a grammar's texts.
 pub(crate) enum Reading {
     /// Their rules.
-    Rules(Rules),
+    Rules(Box<Rules>),
     /// None of them ends.
     Endless,
     /// Nothing, since the lexemes are beyond the limits.
@@ -80,7 +80,7 @@ impl Rules {
         match rules.find_costs() {
             None => Reading::TooComplex,
             Some(IMPOSSIBLE) => Reading::Endless,
-            Some(_) => Reading::Rules(rules),
+            Some(_) => Reading::Rules(Box::new(rules)),
         }
     }
 

@@ -18,7 +18,7 @@ fn compile(grammar: TopLevelGrammar) -> (Matcher, Rules) {
     let Reading::Rules(rules) = Rules::read(parser.parser.grammar(), &ParserLimits::default()) else {
         panic!("the grammar's end is not known");
     };
-    (Matcher::new(Ok(parser)), rules)
+    (Matcher::new(Ok(parser)), *rules)
 }
 
 fn may_end(matcher: &Matcher) -> bool {
