@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use super::{call, load, session};
+use crate::calibration::*;
 use crate::cancel::*;
 use crate::classify::*;
 use crate::conversation::*;
@@ -99,8 +100,72 @@ fn every_pointer_that_must_not_be_null_is_named() {
     let example = slm_example { source: labels[1], value: slm_str::EMPTY };
     let worthless = slm_example { source: slm_str::EMPTY, value: labels[1] };
 
+    let classes = [c"red".as_ptr(), c"green".as_ptr()].map(|data| slm_str { data, len: SLM_NUL });
+    let cases =
+        [0, 1, 0, 1].map(|class_index| slm_labelled_prompt { prompt: classes[class_index], class_index });
+    let unasked = slm_labelled_prompt { prompt: labels[1], ..cases[0] };
+    let (mut fresh_calibration, mut calibration) = (null(), null());
+    let (mut facts, mut decision) = ([0_u64; 16], [0_u64; 16]);
+    let (classes, cases) = (classes.as_ptr(), cases.as_ptr());
+    let fitting = slm_calibration_options { risk: 0.0, ..slm_calibration_options::DEFAULTS };
+    // SAFETY: valid handles, texts and memory.
+    let fitted = call(|error| unsafe {
+        let options = &raw const fitting;
+        let calibration = &raw mut calibration;
+        slm_calibration_fit(
+            model,
+            session,
+            prompt,
+            SLM_NUL,
+            classes,
+            2,
+            classes,
+            2,
+            cases,
+            4,
+            options,
+            calibration,
+            error,
+        )
+    });
+    assert_eq!(fitted.0, SLM_OK, "{}", fitted.1);
+
     let mut called = BTreeSet::new();
     refuse! { called;
+        "options": slm_calibration_options_init(null_mut(), 64);
+        "model": slm_calibration_load(null(), prompt, SLM_NUL, prompt, SLM_NUL, &raw mut fresh_calibration);
+        "path": slm_calibration_load(model, null(), SLM_NUL, prompt, SLM_NUL, &raw mut fresh_calibration);
+        "prompt": slm_calibration_load(model, prompt, SLM_NUL, null(), SLM_NUL, &raw mut fresh_calibration);
+        "calibration": slm_calibration_load(model, prompt, SLM_NUL, prompt, SLM_NUL, null_mut());
+        "model": slm_calibration_parse(null(), prompt, SLM_NUL, prompt, SLM_NUL, &raw mut fresh_calibration);
+        "json": slm_calibration_parse(model, null(), SLM_NUL, prompt, SLM_NUL, &raw mut fresh_calibration);
+        "prompt": slm_calibration_parse(model, prompt, SLM_NUL, null(), SLM_NUL, &raw mut fresh_calibration);
+        "calibration": slm_calibration_parse(model, prompt, SLM_NUL, prompt, SLM_NUL, null_mut());
+        "model": slm_calibration_fit(null(), session, prompt, SLM_NUL, classes, 2, classes, 2, cases, 4, null(), &raw mut fresh_calibration);
+        "session": slm_calibration_fit(model, null_mut(), prompt, SLM_NUL, classes, 2, classes, 2, cases, 4, null(), &raw mut fresh_calibration);
+        "prompt": slm_calibration_fit(model, session, null(), SLM_NUL, classes, 2, classes, 2, cases, 4, null(), &raw mut fresh_calibration);
+        "classes": slm_calibration_fit(model, session, prompt, SLM_NUL, null(), 2, classes, 2, cases, 4, null(), &raw mut fresh_calibration);
+        "classes": slm_calibration_fit(model, session, prompt, SLM_NUL, &raw const labels[1], 1, classes, 2, cases, 4, null(), &raw mut fresh_calibration);
+        "labels": slm_calibration_fit(model, session, prompt, SLM_NUL, classes, 2, null(), 2, cases, 4, null(), &raw mut fresh_calibration);
+        "labels": slm_calibration_fit(model, session, prompt, SLM_NUL, classes, 2, &raw const labels[1], 1, cases, 4, null(), &raw mut fresh_calibration);
+        "examples": slm_calibration_fit(model, session, prompt, SLM_NUL, classes, 2, classes, 2, null(), 4, null(), &raw mut fresh_calibration);
+        "prompt of an example": slm_calibration_fit(model, session, prompt, SLM_NUL, classes, 2, classes, 2, &raw const unasked, 1, null(), &raw mut fresh_calibration);
+        "calibration": slm_calibration_fit(model, session, prompt, SLM_NUL, classes, 2, classes, 2, cases, 4, null(), null_mut());
+        "calibration": slm_calibration_save(null(), prompt, SLM_NUL);
+        "path": slm_calibration_save(calibration, null(), SLM_NUL);
+        "calibration": slm_calibration_json(null(), text_pointer);
+        "json": slm_calibration_json(calibration, null_mut());
+        "calibration": slm_calibration_describe(null(), (&raw mut facts).cast(), 128);
+        "facts": slm_calibration_describe(calibration, null_mut(), 128);
+        "session": slm_decide(null_mut(), prompt, SLM_NUL, calibration, null(), (&raw mut decision).cast(), 128, null_mut());
+        "prompt": slm_decide(session, null(), SLM_NUL, calibration, null(), (&raw mut decision).cast(), 128, null_mut());
+        "calibration": slm_decide(session, prompt, SLM_NUL, null(), null(), (&raw mut decision).cast(), 128, null_mut());
+        "decision": slm_decide(session, prompt, SLM_NUL, calibration, null(), null_mut(), 128, null_mut());
+        "session": slm_chat_decide(null_mut(), &raw const message, 1, calibration, null(), (&raw mut decision).cast(), 128, null_mut());
+        "messages": slm_chat_decide(session, null(), 1, calibration, null(), (&raw mut decision).cast(), 128, null_mut());
+        "calibration": slm_chat_decide(session, &raw const message, 1, null(), null(), (&raw mut decision).cast(), 128, null_mut());
+        "decision": slm_chat_decide(session, &raw const message, 1, calibration, null(), null_mut(), 128, null_mut());
+
         "options": slm_model_options_init(null_mut(), 64);
         "options": slm_session_options_init(null_mut(), 64);
         "options": slm_sampling_options_init(null_mut(), 64);
@@ -222,7 +287,8 @@ fn every_pointer_that_must_not_be_null_is_named() {
         "source": slm_extract(session, extractor, null(), SLM_NUL, null(), text_pointer, null_mut(), null_mut());
         "value": slm_extract(session, extractor, prompt, SLM_NUL, null(), null_mut(), null_mut(), null_mut());
     }
-    assert!(fresh_grammar.is_null() && fresh_extractor.is_null());
+    assert!(fresh_grammar.is_null() && fresh_extractor.is_null() && fresh_calibration.is_null());
+    assert_eq!((facts, decision), ([0; 16], [0; 16]), "a failure writes no output");
     assert!(
         fresh_model.is_null() && fresh_session.is_null() && fresh_stream.is_null() && text.data.is_null()
     );
@@ -230,6 +296,8 @@ fn every_pointer_that_must_not_be_null_is_named() {
 
     // SAFETY: handles that are freed once; NULL is allowed.
     unsafe {
+        slm_calibration_free(calibration);
+        slm_calibration_free(null());
         slm_extractor_free(extractor);
         slm_extractor_free(null());
         slm_grammar_free(null());
@@ -259,7 +327,7 @@ fn declarations() -> impl Iterator<Item = (&'static str, bool)> {
 
 #[test]
 fn every_exported_function_has_a_boundary() {
-    const BOUNDARIES: [&str; 9] = [
+    const BOUNDARIES: [&str; 10] = [
         "boundary::status(",
         "boundary::value(",
         "options::init(",
@@ -268,6 +336,7 @@ fn every_exported_function_has_a_boundary() {
         "with_session(",
         "open(",
         "run(",
+        "decide(session",
         "text_of(",
     ];
     let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("the sources");

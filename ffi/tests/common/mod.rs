@@ -103,7 +103,7 @@ pub(crate) fn library_directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         // Cargo builds a cdylib for no test, and tells here what it has built.
-        let library = built_file("cdylib", ".so");
+        let library = built_file("cdylib", "/libedgeslm.so");
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
         std::fs::create_dir_all(&directory).expect("a directory for the library");
         for name in ["libedgeslm.so", "libedgeslm.so.0"] {
