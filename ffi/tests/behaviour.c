@@ -218,14 +218,14 @@ static slm_status read_answer(const block *given, slm_stream *stream, slm_error 
 /* The grammar of a case; NULL if it has none. */
 static slm_status grammar_of(const block *given, const slm_model *model, const slm_grammar **grammar, slm_error **error) {
     slm_str choices[MOST_LINES];
-    const slm_str line = text_of(given, "grammar", "");
-    const char *space = memchr(line.data, ' ', line.len);
+    const slm_str source = text_of(given, "grammar", "");
+    const char *space = memchr(source.data, ' ', source.len);
     *grammar = NULL;
     if (space != NULL) {
-        const int32_t kind = line.data[0] == 's'   ? SLM_GRAMMAR_JSON_SCHEMA
-                             : line.data[0] == 'r' ? SLM_GRAMMAR_REGEX
+        const int32_t kind = source.data[0] == 's'   ? SLM_GRAMMAR_JSON_SCHEMA
+                             : source.data[0] == 'r' ? SLM_GRAMMAR_REGEX
                                                    : SLM_GRAMMAR_LARK;
-        const size_t length = line.len - (size_t)(space + 1 - line.data);
+        const size_t length = source.len - (size_t)(space + 1 - source.data);
         return slm_grammar_new(model, kind, space + 1, length, grammar, error);
     }
     const size_t count = texts(given, "choice", choices);

@@ -170,10 +170,14 @@ class Grammar(_Handle):
     def __init__(self, handle: Any) -> None:
         self._own(handle, lib.slm_grammar_free)
 
-    def handle(self) -> Any:
-        """The handle in C."""
-        with self._using() as handle:
-            return handle
+    def __enter__(self) -> Grammar:
+        return self
+
+    def shared(self) -> Any:
+        """The handle in C, which lasts as long as the result even where another thread closes the grammar."""
+        handle = ffi.new("slm_grammar **")
+        self._call(lib.slm_grammar_clone, handle)
+        return ffi.gc(handle[0], lib.slm_grammar_free)
 
 
 class Extractor(_Handle):
@@ -183,6 +187,9 @@ class Extractor(_Handle):
 
     def __init__(self, handle: Any) -> None:
         self._own(handle, lib.slm_extractor_free)
+
+    def __enter__(self) -> Extractor:
+        return self
 
 
 class Model(_Handle):

@@ -238,9 +238,9 @@ def generate_options(
     if sampling is not None:
         options.sampling = sampling.to_c(keep)
     if grammar is not None:
-        # Kept open by whoever calls, until the call has returned.
-        options.grammar = grammar.handle()
-        keep.append(grammar)
+        shared = grammar.shared()
+        keep.append(shared)
+        options.grammar = shared
     texts = [stop] if isinstance(stop, str) else list(stop)
     options.stop, options.stop_count = keep.texts(texts), len(texts)
     tokens = list(stop_tokens)
