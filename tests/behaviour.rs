@@ -296,11 +296,12 @@ fn the_shared_cases_with_every_kernel_row() {
 
 /// Cases in which ONNX Runtime gives something else, and why.
 #[cfg(feature = "ort")]
-const ORT_DIFFERS: [(&str, &str); 4] = [
+const ORT_DIFFERS: [(&str, &str); 5] = [
     ("an answer during which LongRoPE switches", NEAR_TIES),
     ("sampling with a temperature", DRAWN),
     ("sampling with another seed", DRAWN),
     ("sampling from few tokens", DRAWN),
+    ("a JSON object that its token limit shortens", DRAWN),
 ];
 
 /// Its products round in another way, and the weights are random.
@@ -312,7 +313,7 @@ const DRAWN: &str =
 
 /// How far the CPU provider's probabilities may be from this library's: both quantise activations, in blocks of different size.
 #[cfg(feature = "ort")]
-const ORT_TOLERANCE: f64 = 0.05;
+const ORT_TOLERANCE: f64 = 0.1;
 
 #[cfg(feature = "ort")]
 #[test]
