@@ -10,7 +10,8 @@ pub const COLUMN_UNIT: usize = 256;
 /// In which order the codes lie; which one a matrix needs depends on the width of its codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ActivationLayout {
-    /// For 4-bit weights: per 256 k, four parts as [`SplitChunk`] says.
+    /// For 4-bit weights: per 256 k, four parts. They hold of each 16 k the first four even ones, the first four odd ones, the
+    /// last four even ones and the last four odd ones.
     #[default]
     Split,
     /// For 8-bit weights: in order of k.
