@@ -46,11 +46,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests of the build for 64-bit ARM on a processor that has all rows of kernels.
-pub(crate) fn test_arm64() -> anyhow::Result<()> {
-    test(ARM64, &["max".to_owned()])
-}
-
 /// Builds for `target` and runs the tests of that build; under qemu on `processors`, or on all where there are none.
 #[allow(clippy::print_stderr, reason = "a skipped check says so")]
 fn test(target: &str, processors: &[String]) -> anyhow::Result<()> {
