@@ -346,7 +346,7 @@ fn the_editor_example_ends_lines_of_code() {
     let mut child = Command::new(apps::program("code_completion"))
         .arg("--model")
         .arg(directory(EXACT))
-        .args(["--requests", "--max-tokens", "24", "--deadline", "60000", "--threads", "2"])
+        .args(["--requests", "--max-tokens", "24", "--deadline", "600000", "--threads", "2"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
