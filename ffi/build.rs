@@ -10,11 +10,6 @@ fn main() {
         "linux" | "android" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libedgeslm.so.0");
             println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
-            // Crates that have a C interface of their own (llguidance) would export it, and keep its code. Zig, which links
-            // for 64-bit ARM, does not know the option: there those functions are exported as well.
-            if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64") {
-                println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
-            }
         }
         "macos" | "ios" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libedgeslm.0.dylib");

@@ -13,6 +13,7 @@
 mod allocator;
 mod boundary;
 mod handle;
+mod hidden;
 mod options;
 mod panics;
 
