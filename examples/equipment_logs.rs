@@ -16,6 +16,8 @@
 
 #[path = "common/calibrated.rs"]
 mod calibrated;
+#[path = "common/exit.rs"]
+mod exit;
 #[path = "common/results.rs"]
 mod results;
 #[path = "common/small_model.rs"]

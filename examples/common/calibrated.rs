@@ -1,14 +1,13 @@
 //! The classifier of a task, calibrated on labelled examples, and what of an input its prompt shows.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use edgeslm::answer::{
     CalibrateOptions, Classifier, ClassifyOptions, LabelCalibration, Split, Task, read_examples,
 };
-use edgeslm::{Error, ErrorKind, Model, Result};
+use edgeslm::{Model, Result};
 use serde_json::{Map, Value, json};
 
 use crate::small_model::ModelArguments;
@@ -117,15 +116,4 @@ pub(crate) fn is_of_other_split(fields: &Map<String, Value>, split: Option<&str>
 /// With three digits after the point.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
-}
-
-/// Says what went wrong. Texts without a result make the status 1.
-pub(crate) fn finish(failures: Result<usize>) -> ExitCode {
-    let error = match failures {
-        Ok(0) => return ExitCode::SUCCESS,
-        Ok(count) => Error::new(ErrorKind::InvalidArgument, format!("{count} texts had no result")),
-        Err(error) => error,
-    };
-    eprintln!("error: {error}");
-    ExitCode::FAILURE
 }

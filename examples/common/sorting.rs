@@ -7,7 +7,8 @@ use edgeslm::Result;
 use edgeslm::answer::Decision;
 use serde_json::{Map, Value, json};
 
-use crate::calibrated::{ClassifierArguments, fields, finish, is_of_other_split, rounded};
+use crate::calibrated::{ClassifierArguments, fields, is_of_other_split, rounded};
+use crate::exit::finish;
 use crate::results::Results;
 use crate::texts::{Entry, Extent, InputArguments};
 

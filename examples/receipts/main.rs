@@ -15,6 +15,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
 mod describe;
+#[path = "../common/exit.rs"]
+mod exit;
 mod parse;
 #[path = "../common/results.rs"]
 mod results;
@@ -31,9 +33,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use edgeslm::{Error, ErrorKind, Result};
+use edgeslm::Result;
 use serde_json::{Map, Value, json};
 
+use self::exit::finish;
 use self::small_model::ModelArguments;
 use self::texts::InputArguments;
 
@@ -74,17 +77,10 @@ struct Work {
 }
 
 fn main() -> ExitCode {
-    let failures = match Arguments::parse().command {
+    finish(match Arguments::parse().command {
         Command::Parse(work) => parse::run(&work),
         Command::Describe(work) => describe::run(&work),
-    };
-    let error = match failures {
-        Ok(0) => return ExitCode::SUCCESS,
-        Ok(count) => Error::new(ErrorKind::InvalidArgument, format!("{count} texts had no result")),
-        Err(error) => error,
-    };
-    eprintln!("error: {error}");
-    ExitCode::FAILURE
+    })
 }
 
 /// A file in `examples/data`.

@@ -22,6 +22,8 @@
 
 #[path = "../common/calibrated.rs"]
 mod calibrated;
+#[path = "../common/exit.rs"]
+mod exit;
 mod kiosk;
 mod red_flags;
 #[path = "../common/small_model.rs"]
@@ -39,7 +41,8 @@ use clap::Parser;
 use edgeslm::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use self::calibrated::{ClassifierArguments, finish, is_of_other_split};
+use self::calibrated::{ClassifierArguments, is_of_other_split};
+use self::exit::finish;
 use self::kiosk::{Finding, Kiosk};
 use self::summary::Summary;
 use self::text_file::{Lines, MAXIMUM_BYTES};

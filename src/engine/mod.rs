@@ -20,6 +20,18 @@ use ndarray::Array2;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::CancelToken;
 
+/// Refuses a sequence of more positions than the context has.
+fn check_context(total_length: usize, context_length: usize) -> Result<()> {
+    if total_length <= context_length {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::ContextLength,
+        format!("{total_length} positions are more than the context of {context_length}"),
+    )
+    .with_hint("shorten the prompt or start a new conversation"))
+}
+
 /// How exact the arithmetic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -9,22 +9,15 @@ use std::arch::aarch64::*;
 use super::activations::{BlockActivations, SplitChunk};
 use super::columns::ColumnsMut;
 use super::lanes::neon::{I8MM, Neon};
-use super::lanes::{BF16, F16, F32, Lanes, padded, size_of_format, unroll};
+use super::lanes::{BF16, F16, F32, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
-use super::multiply_int8::{self, TILE_ROWS, finish, spreads, tile_rows, write};
+use super::multiply_int8::{self, TILE_ROWS, finish, tile_rows, write};
+use super::multiply_panel::{CHUNK_COLUMNS, FEWEST_TOKENS, TOKEN_BLOCK, unpack};
 
-/// Columns of a chunk, and the bytes of its weights in a row.
-const CHUNK_COLUMNS: usize = 256;
-const CHUNK_BYTES: usize = CHUNK_COLUMNS / 2;
 /// Chunks of a panel: 12 KiB, beside as much of four tokens in the first-level cache.
 const PANEL_CHUNKS: usize = 8;
-/// Tokens that share a panel; their sums take 16 KiB of the stack.
-const TOKEN_BLOCK: usize = 64;
 /// Tokens that share a pass over a panel.
 const GROUP: usize = 4;
-/// For fewer tokens a panel costs more than it saves.
-const FEWEST_TOKENS: usize = 8;
-
 /// 256 k of four rows, by quarter of the lanes, pair of rows and lane.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -123,38 +116,23 @@ fn fill<const FORMAT: u8>(
     first: usize,
     panel: &mut [PanelChunk],
 ) {
-    let flip = matrix.shape.flip();
-    let block_size = matrix.shape.block_size;
-    let [usual, across] = spreads(CHUNK_COLUMNS, block_size);
-    let codes = rows.map(|row| matrix.row_codes(row));
-    let scales = rows.map(|row| matrix.row_scales(row));
     for (index, chunk) in (first..).zip(panel) {
-        let block = index * CHUNK_COLUMNS / block_size;
-        let left_of_block = block_size - index * CHUNK_COLUMNS % block_size;
-        let spread = if left_of_block < CHUNK_COLUMNS.min(block_size) { across } else { usual };
-        let unpacked = unroll!(row in 0, 1, 2, 3 => {
-            let bytes = codes[row].get(CHUNK_BYTES * index..).unwrap_or(&[]);
-            lanes.load_nibbles_partial(bytes, flip)
-        });
-        let scales = unroll!(row in 0, 1, 2, 3 => {
-            let scales = padded::<64>(&scales[row][block * size_of_format(FORMAT)..]);
-            // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
-            unsafe { lanes.spread_scales::<FORMAT>(spread, scales.as_ptr()) }
-        });
+        let unpacked = rows.map(|row| unpack::<_, FORMAT>(lanes, matrix, row, index));
         for quarter in 0..4 {
             for pair in 0..2 {
                 let (one, other) = (2 * pair, 2 * pair + 1);
                 for parity in 0..2 {
                     let codes = |row: usize| {
                         let middle = simd!(vdupq_n_s8(8));
-                        [parity, parity + 2].map(|part| simd!(vsubq_s8(unpacked[row][part][quarter], middle)))
+                        [parity, parity + 2]
+                            .map(|part| simd!(vsubq_s8(unpacked[row].0[part][quarter], middle)))
                     };
                     let codes = paired(codes(one), codes(other));
                     for (to, codes) in chunk.codes[quarter][pair].iter_mut().zip(codes) {
                         simd!(vst1q_s8(to[parity].as_mut_ptr(), codes));
                     }
                 }
-                let (one, other) = (scales[one][quarter], scales[other][quarter]);
+                let (one, other) = (unpacked[one].1[quarter], unpacked[other].1[quarter]);
                 let scales = interleaved([one, one], [other, other]);
                 for (to, scales) in chunk.scales[quarter][pair].iter_mut().zip(scales) {
                     simd!(vst1q_f32(to.as_mut_ptr(), scales));

@@ -118,19 +118,30 @@ pub(super) fn multiply<L: Lanes>(
     activations: &BlockActivations,
     out: &mut ColumnsMut<'_>,
 ) {
-    let many = activations.tokens() >= multiply_panel::FEWEST_TOKENS;
     match (matrix.shape.bits, matrix.scales) {
-        (4, Floats::F32(_)) if many => multiply_panel::run::<L, F32>(lanes, matrix, rows, activations, out),
-        (4, Floats::F16(_)) if many => multiply_panel::run::<L, F16>(lanes, matrix, rows, activations, out),
-        (4, Floats::Bf16(_)) if many => multiply_panel::run::<L, BF16>(lanes, matrix, rows, activations, out),
-        (4, Floats::F32(_)) => run::<L, FourBits, F32>(lanes, matrix, rows, activations, out),
-        (4, Floats::F16(_)) => run::<L, FourBits, F16>(lanes, matrix, rows, activations, out),
-        (4, Floats::Bf16(_)) => run::<L, FourBits, BF16>(lanes, matrix, rows, activations, out),
+        (4, Floats::F32(_)) => four_bits::<L, F32>(lanes, matrix, rows, activations, out),
+        (4, Floats::F16(_)) => four_bits::<L, F16>(lanes, matrix, rows, activations, out),
+        (4, Floats::Bf16(_)) => four_bits::<L, BF16>(lanes, matrix, rows, activations, out),
         (_, Floats::F32(_)) => run::<L, EightBits, F32>(lanes, matrix, rows, activations, out),
         (_, Floats::F16(_)) => run::<L, EightBits, F16>(lanes, matrix, rows, activations, out),
         (_, Floats::Bf16(_)) => run::<L, EightBits, BF16>(lanes, matrix, rows, activations, out),
     }
     finish(lanes, matrix, rows, activations, out);
+}
+
+#[inline(always)]
+fn four_bits<L: Lanes, const FORMAT: u8>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    rows: Rows<'_>,
+    activations: &BlockActivations,
+    out: &mut ColumnsMut<'_>,
+) {
+    if activations.tokens() >= multiply_panel::FEWEST_TOKENS {
+        multiply_panel::run::<L, FORMAT>(lanes, matrix, rows, activations, out);
+    } else {
+        run::<L, FourBits, FORMAT>(lanes, matrix, rows, activations, out);
+    }
 }
 
 /// What the products of centred codes lack: zero points other than the middle, and the bias.

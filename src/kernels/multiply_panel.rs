@@ -9,14 +9,14 @@ use super::matrix::{BlockMatrix, Rows};
 use super::multiply_int8::{spreads, write};
 
 /// Columns of a chunk, and the bytes of its weights in a row.
-const CHUNK_COLUMNS: usize = 256;
+pub(super) const CHUNK_COLUMNS: usize = 256;
 const CHUNK_BYTES: usize = CHUNK_COLUMNS / 2;
 /// Rows of a panel.
 const PANEL_ROWS: usize = 8;
 /// Chunks of a panel: 10 KiB, beside 6 KiB of four tokens in the first-level cache.
 const PANEL_CHUNKS: usize = 4;
 /// Tokens that share a panel; their sums take 32 KiB of the stack.
-const TOKEN_BLOCK: usize = 64;
+pub(super) const TOKEN_BLOCK: usize = 64;
 /// For fewer tokens a panel costs more than it saves.
 pub(super) const FEWEST_TOKENS: usize = 8;
 
@@ -92,32 +92,42 @@ fn fill<L: Lanes, const FORMAT: u8>(
     panel: &mut [[PanelChunk; PANEL_ROWS]],
     to: usize,
 ) {
-    let flip = matrix.shape.flip();
-    let block_size = matrix.shape.block_size;
-    let [usual, across] = spreads(CHUNK_COLUMNS, block_size).map(|spread| lanes.spread(spread));
-    let (codes, scales) = (matrix.row_codes(row), matrix.row_scales(row));
     for (index, chunk) in (first..).zip(panel) {
-        let chunk = &mut chunk[to];
-        let bytes = codes.get(CHUNK_BYTES * index..).unwrap_or(&[]);
-        let weights = match bytes.first_chunk() {
-            Some(bytes) => lanes.load_nibbles(bytes, flip),
-            None => lanes.load_nibbles_partial(bytes, flip),
-        };
-        lanes.store_nibbles(weights, &mut chunk.parts);
-        let block = index * CHUNK_COLUMNS / block_size;
-        let left_of_block = block_size - index * CHUNK_COLUMNS % block_size;
-        let spread = if left_of_block < CHUNK_COLUMNS.min(block_size) { across } else { usual };
-        let rest = &scales[block * size_of_format(FORMAT)..];
-        let short;
-        let pointer = if rest.len() >= 64 {
-            rest.as_ptr()
-        } else {
-            short = padded::<64>(rest);
-            short.as_ptr()
-        };
-        // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
-        lanes.store(unsafe { lanes.spread_scales::<FORMAT>(spread, pointer) }, &mut chunk.scales);
+        let (weights, scales) = unpack::<L, FORMAT>(lanes, matrix, row, index);
+        lanes.store_nibbles(weights, &mut chunk[to].parts);
+        lanes.store(scales, &mut chunk[to].scales);
     }
+}
+
+/// The codes of chunk `index` of a row, and the scale of each lane; zeros past the end.
+#[inline(always)]
+pub(super) fn unpack<L: Lanes, const FORMAT: u8>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    row: usize,
+    index: usize,
+) -> (L::Nibbles, L::Float) {
+    let (flip, block_size) = (matrix.shape.flip(), matrix.shape.block_size);
+    let bytes = matrix.row_codes(row).get(CHUNK_BYTES * index..).unwrap_or(&[]);
+    let weights = match bytes.first_chunk() {
+        Some(bytes) => lanes.load_nibbles(bytes, flip),
+        None => lanes.load_nibbles_partial(bytes, flip),
+    };
+    let [usual, across] = spreads(CHUNK_COLUMNS, block_size);
+    let block = index * CHUNK_COLUMNS / block_size;
+    let left_of_block = block_size - index * CHUNK_COLUMNS % block_size;
+    let spread = if left_of_block < CHUNK_COLUMNS.min(block_size) { across } else { usual };
+    let rest = &matrix.row_scales(row)[block * size_of_format(FORMAT)..];
+    let short;
+    let pointer = if rest.len() >= 64 {
+        rest.as_ptr()
+    } else {
+        short = padded::<64>(rest);
+        short.as_ptr()
+    };
+    // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
+    let scales = unsafe { lanes.spread_scales::<FORMAT>(lanes.spread(spread), pointer) };
+    (weights, scales)
 }
 
 /// Adds the products of rows of the panel from `row` on (four, or two where registers are few) with four tokens.

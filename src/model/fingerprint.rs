@@ -31,10 +31,7 @@ impl Model {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(match self.cpu_engine() {
-            Some(engine) => of_program(engine.program()),
-            None => self.graph_digest(),
-        });
+        hash.update(self.matrices_digest());
         add_vocabulary(&mut hash, self.text().tokenizer());
         hexadecimal(&hash.finalize())
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::fingerprint;
 use super::memory::{self, MemoryEstimate};
 #[cfg(feature = "ort")]
 use super::ort;
@@ -89,7 +90,8 @@ struct Inner {
 enum Kind {
     Cpu(Arc<CpuEngine>),
     #[cfg(feature = "ort")]
-    Ort(Arc<OrtEngine>),
+    /// And the digest of its matrices, of which it keeps none.
+    Ort(Arc<OrtEngine>, [u8; 32]),
 }
 
 /// What is told of a graph once it is loaded.
@@ -99,8 +101,6 @@ pub(super) struct Facts {
     pub(super) longrope_switch: Option<usize>,
     pub(super) operators: BTreeMap<String, usize>,
     pub(super) weights: BTreeMap<String, u64>,
-    /// For the fingerprint, where the engine has no [`Program`].
-    pub(super) digest: [u8; 32],
 }
 
 /// What a model is and how it runs; serialises to the JSON that `edgeslm info --json` prints.
@@ -208,11 +208,12 @@ impl Model {
         text: Text,
         estimate: MemoryEstimate,
         facts: Facts,
+        digest: [u8; 32],
         started: Instant,
     ) -> Self {
         let engine = Arc::new(engine);
         let shared = Arc::clone(&engine) as Arc<dyn Engine>;
-        Self::of(directory, shared, Kind::Ort(engine), Arc::new(text), estimate, facts, started)
+        Self::of(directory, shared, Kind::Ort(engine, digest), Arc::new(text), estimate, facts, started)
     }
 
     fn of(
@@ -290,8 +291,13 @@ impl Model {
         Grammar::compile(source, self.text())
     }
 
-    pub(super) fn graph_digest(&self) -> [u8; 32] {
-        self.inner.facts.digest
+    /// What tells its matrices from those of others.
+    pub(super) fn matrices_digest(&self) -> [u8; 32] {
+        match &self.inner.kind {
+            Kind::Cpu(engine) => fingerprint::of_program(engine.program()),
+            #[cfg(feature = "ort")]
+            Kind::Ort(_, digest) => *digest,
+        }
     }
 
     /// The engine that runs the model.
@@ -306,7 +312,7 @@ impl Model {
         match &self.inner.kind {
             Kind::Cpu(engine) => Some(engine),
             #[cfg(feature = "ort")]
-            Kind::Ort(_) => None,
+            Kind::Ort(..) => None,
         }
     }
 
@@ -316,7 +322,7 @@ impl Model {
     pub fn ort_engine(&self) -> Option<&Arc<OrtEngine>> {
         match &self.inner.kind {
             Kind::Cpu(_) => None,
-            Kind::Ort(engine) => Some(engine),
+            Kind::Ort(engine, _) => Some(engine),
         }
     }
 
@@ -342,7 +348,7 @@ impl Model {
                 (kernels, engine.threads(), engine.accuracy(), None, BTreeMap::new())
             }
             #[cfg(feature = "ort")]
-            Kind::Ort(engine) => (
+            Kind::Ort(engine, _) => (
                 engine.library().display().to_string(),
                 engine.threads(),
                 engine.accuracy(),
@@ -470,7 +476,6 @@ impl<'a> Parts<'a> {
             longrope_switch: self.program.switch_length,
             operators: self.operators.clone(),
             weights,
-            digest: [0; 32],
         }
     }
 

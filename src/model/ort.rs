@@ -58,7 +58,7 @@ fn load_with(
         ErrorKind::InvalidModel | ErrorKind::Unsupported => error.with_file(path),
         _ => error,
     })?;
-    Ok(Model::of_ort(&graph.directory, engine, text, estimate, graph.facts, started))
+    Ok(Model::of_ort(&graph.directory, engine, text, estimate, graph.facts, graph.digest, started))
 }
 
 /// What is known of a graph before ONNX Runtime reads it.
@@ -66,6 +66,7 @@ pub(super) struct Graph<'a> {
     pub(super) directory: ModelDirectory<'a>,
     files: GraphFiles<'a>,
     facts: Facts,
+    digest: [u8; 32],
     context_length: usize,
     weight_bytes: u64,
 }
@@ -99,12 +100,11 @@ impl<'a> Graph<'a> {
             longrope_switch,
             operators: operators(&model),
             weights: weights.clone(),
-            digest,
         };
         let context_length = context_length(options, config, positions)?;
         let weight_bytes = weights.values().sum();
         drop(model);
-        Ok(Self { directory, files, facts, context_length, weight_bytes })
+        Ok(Self { directory, files, facts, digest, context_length, weight_bytes })
     }
 
     fn engine(&self, options: &LoadOptions, choice: &OrtOptions, provider: Provider) -> Result<OrtEngine> {

@@ -23,7 +23,7 @@ use self::plan::Plan;
 use self::rows::Row;
 use super::budget::MemoryBudget;
 use super::turns::Turns;
-use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput};
+use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput, check_context};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{LayerShape, Program};
 use crate::kernels::{KernelTable, Team};
@@ -165,13 +165,7 @@ impl Engine for CpuEngine {
 
     fn prepare(&self, cache: &mut dyn KvCache, total_length: usize) -> Result<usize> {
         let cache = self.cache(cache)?;
-        if total_length > self.context_length {
-            return Err(Error::new(
-                ErrorKind::ContextLength,
-                format!("{total_length} positions are more than the context of {}", self.context_length),
-            )
-            .with_hint("shorten the prompt or start a new conversation"));
-        }
+        check_context(total_length, self.context_length)?;
         cache.grow(total_length)?;
         let variant =
             usize::from(self.plan.program.switch_length.is_some_and(|switch| total_length >= switch));
