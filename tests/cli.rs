@@ -8,6 +8,7 @@ mod cli {
     mod command;
     mod evaluation;
     mod failures;
+    mod forms;
     mod gguf;
     mod import;
     mod measurements;

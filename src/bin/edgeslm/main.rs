@@ -6,6 +6,7 @@ mod answer;
 mod arguments;
 mod commands;
 mod failure;
+mod form;
 mod input;
 mod interrupt;
 mod output;

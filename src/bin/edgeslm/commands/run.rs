@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use edgeslm::session::{FinishReason, GenerateOptions, Outcome, Prompt, Session, SessionOptions};
+use edgeslm::session::{Completion, FinishReason, GenerateOptions, Outcome, Prompt, Session, SessionOptions};
 use edgeslm::text::{MAX_TEXT_BYTES, Message};
 use edgeslm::{Error, ErrorKind};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::answer::{self, AnswerArguments};
 use crate::arguments::ModelArguments;
 use crate::failure::{Exit, Failure};
+use crate::form::FormArguments;
 use crate::output::{note, write_json};
 use crate::{input, interrupt};
 
@@ -27,6 +28,7 @@ Examples:
   edgeslm run model --raw -n 40 'Once upon a time'
   edgeslm run model --file report.txt --deadline 10s --stats
   git diff | edgeslm run model --system 'Summarise this change.'
+  edgeslm run model --json-schema ticket.json --deadline 2s 'The pump in hall 3 leaks.'
   edgeslm run model --temperature 0.8 --top-p 0.95 --seed 7 --json 'Tell a joke.'")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -50,6 +52,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     answer: AnswerArguments,
+
+    #[command(flatten)]
+    form: FormArguments,
 
     /// Print an object with text, tokens and statistics
     #[arg(long)]
@@ -79,9 +84,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             .with_hint("give a plain prompt with --raw")
             .into());
     }
+    let grammar = arguments.form.grammar(&model)?;
     let outcome = interrupt::cancelled_by_ctrl_c(|cancel| {
         let options = GenerateOptions {
             log_probabilities: arguments.log_probabilities,
+            grammar,
             ..arguments.answer.options(&model, cancel)
         };
         if arguments.json {
@@ -93,6 +100,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let Some(outcome) = outcome else {
         return Err(Error::new(ErrorKind::Internal, "the answer ended without an outcome").into());
     };
+    if !arguments.json && outcome.completion == Completion::Shortened {
+        note("the answer was shortened, so that it has its form: values near its end may not be the model's");
+    }
     if arguments.stats {
         note(&format!("{}; {}", outcome.reason.name(), answer::statistics_line(&outcome.statistics)));
     }
@@ -110,6 +120,7 @@ fn answer_json(
         "text": answer.text,
         "tokens": answer.tokens,
         "finish_reason": answer.outcome.reason.name(),
+        "completion": answer.outcome.completion.name(),
         "seed": answer.outcome.seed,
         "statistics": answer::statistics_json(&answer.outcome.statistics),
     });
