@@ -10,6 +10,8 @@ mod copies;
 mod golden;
 #[path = "ort/library.rs"]
 mod library;
+#[path = "ort/memory.rs"]
+mod memory;
 #[path = "ort/model_faults.rs"]
 mod model_faults;
 #[path = "ort/passes.rs"]
