@@ -107,6 +107,7 @@ fn generate_options(case: &Given, model: &Model) -> Result<GenerateOptions> {
         stop_tokens: case.numbers("stop_token"),
         ignore_stop_tokens: case.has("ignore_stop_tokens"),
         log_probabilities: case.number("log_probabilities"),
+        draft_tokens: case.number("draft_tokens").unwrap_or(0),
         ..defaults
     })
 }
@@ -161,9 +162,13 @@ fn answer(case: &Given, stream: Stream<'_>) -> Result<Lines> {
         lines.push(("top", words(&probabilities, |of| of.top.len().to_string())));
         lines.push(("log_probabilities", words(&probabilities, |of| format!("{:.7}", of.chosen))));
     }
-    let counts = outcome.statistics;
-    let counts = [counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens];
+    let statistics = outcome.statistics;
+    let counts = [statistics.prompt_tokens, statistics.reused_tokens, statistics.generated_tokens];
     lines.push(("counts", words(counts, |count| count.to_string())));
+    if case.has("draft_tokens") {
+        let drafts = [statistics.drafted_tokens, statistics.accepted_tokens];
+        lines.push(("drafts", words(drafts, |count| count.to_string())));
+    }
     Ok(lines.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 

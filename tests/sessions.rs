@@ -13,9 +13,12 @@ use edgeslm::{Accuracy, LoadOptions, Model};
 const MODELS: [&str; 3] = ["llama-3.2-1b-int4", "gemma-2-2b-int4", "phi-4-mini-int4"];
 
 fn load(name: &str) -> Model {
+    load_with(name, Accuracy::Strict)
+}
+
+fn load_with(name: &str, accuracy: Accuracy) -> Model {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name);
-    let options = LoadOptions { accuracy: Accuracy::Strict, ..LoadOptions::default() };
-    Model::load(directory, &options).unwrap()
+    Model::load(directory, &LoadOptions { accuracy, ..LoadOptions::default() }).unwrap()
 }
 
 fn session(model: &Model, prefill_chunk: usize) -> Session {
@@ -62,6 +65,29 @@ fn chunks_and_the_cache_change_nothing() {
         assert_same(&again, &fresh, name);
         in_chunks.rewind(63);
         assert_same(&answer(&mut in_chunks, &prompt, 12), &fresh, name);
+    }
+}
+
+#[test]
+fn guessed_tokens_change_nothing() {
+    for name in MODELS {
+        for accuracy in [Accuracy::Strict, Accuracy::Default] {
+            let model = load_with(name, accuracy);
+            let mut accepted = 0;
+            for salt in 0..4 {
+                // Small random models repeat themselves, and these their prompt.
+                let prompt = [tokens(30, salt), tokens(30, salt), tokens(12, salt)].concat();
+                let plain = answer(&mut session(&model, 512), &prompt, 90);
+                let options = GenerateOptions { draft_tokens: 12, ..greedy(90) };
+                let guessed = session(&model, 512).generate(&prompt[..], &options).unwrap();
+                assert_same(&guessed, &plain, name);
+                let statistics = guessed.outcome.statistics;
+                assert!(statistics.accepted_tokens <= statistics.drafted_tokens);
+                assert_eq!(plain.outcome.statistics.drafted_tokens, 0);
+                accepted += statistics.accepted_tokens;
+            }
+            assert!(accepted > 0, "{name}: no guess was right, so that nothing was tested");
+        }
     }
 }
 

@@ -470,6 +470,10 @@ typedef struct {
     double prefill_rate;
     // Answer tokens computed per second; 0 when none was.
     double decode_rate;
+    // How many tokens of the answer were guessed (`draft_tokens` of `slm_generate_options`).
+    uint64_t drafted_tokens;
+    // How many of the guesses were right.
+    uint64_t accepted_tokens;
 } slm_statistics;
 
 // One message of a conversation.
@@ -508,6 +512,10 @@ typedef struct {
     size_t stop_token_count;
     // What the answer has to look like; NULL for anything. It may be freed once the call has returned.
     const slm_grammar *grammar;
+    // The most tokens of the answer that are guessed at a time, from what followed the last tokens where they stood before in
+    // prompt or answer, and checked in the pass of the token before them. The answer is the same; it comes sooner where it repeats
+    // its prompt, as extraction does, and somewhat later where it does not. 0 for none; 8 to 16 are useful.
+    uint64_t draft_tokens;
 } slm_generate_options;
 
 // A token and the natural logarithm of its probability.

@@ -348,6 +348,8 @@ struct GenerateOptions {
     std::optional<Sampling> sampling;
     /// What the answer has to look like.
     std::optional<Grammar> grammar;
+    /// The most tokens that are guessed at a time; the answer is the same. 0 for none.
+    uint64_t draft_tokens = 0;
 };
 
 /// Options of a session; see slm_session_options.
@@ -731,6 +733,7 @@ class Session {
         if (options.sampling) sampling = options.sampling->to_c();
         c.sampling = sampling ? &*sampling : nullptr;
         c.grammar = options.grammar ? options.grammar->handle() : nullptr;
+        c.draft_tokens = options.draft_tokens;
         function(&c);
     }
 

@@ -64,6 +64,10 @@ pub struct slm_generate_options {
     pub stop_token_count: usize,
     /// What the answer has to look like; NULL for anything. It may be freed once the call has returned.
     pub grammar: *const slm_grammar,
+    /// The most tokens of the answer that are guessed at a time, from what followed the last tokens where they stood before in
+    /// prompt or answer, and checked in the pass of the token before them. The answer is the same; it comes sooner where it repeats
+    /// its prompt, as extraction does, and somewhat later where it does not. 0 for none; 8 to 16 are useful.
+    pub draft_tokens: u64,
 }
 
 // SAFETY: integers and raw pointers, without padding in front of a field.
@@ -83,6 +87,7 @@ impl Options for slm_generate_options {
         stop_tokens: ptr::null(),
         stop_token_count: 0,
         grammar: ptr::null(),
+        draft_tokens: 0,
     };
 }
 
@@ -113,6 +118,7 @@ pub(crate) unsafe fn read_options(options: *const slm_generate_options) -> Outco
             ignore_stop_tokens: options.flags & SLM_IGNORE_STOP_TOKENS != 0,
             grammar: optional(options.grammar).map(slm_grammar::grammar),
             log_probabilities: usize::try_from(options.log_probabilities).ok(),
+            draft_tokens: usize::try_from(options.draft_tokens).unwrap_or(usize::MAX),
             deadline: (options.deadline_ms > 0).then(|| Duration::from_millis(options.deadline_ms)),
             cancel: optional(options.cancel).map(slm_cancel::token),
         })

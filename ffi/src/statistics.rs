@@ -26,6 +26,10 @@ pub struct slm_statistics {
     pub prefill_rate: f64,
     /// Answer tokens computed per second; 0 when none was.
     pub decode_rate: f64,
+    /// How many tokens of the answer were guessed (`draft_tokens` of `slm_generate_options`).
+    pub drafted_tokens: u64,
+    /// How many of the guesses were right.
+    pub accepted_tokens: u64,
 }
 
 // SAFETY: numbers of 8 bytes each.
@@ -43,6 +47,8 @@ impl From<&Statistics> for slm_statistics {
             decode_time: statistics.decode_time.as_secs_f64(),
             prefill_rate: statistics.prefill_rate(),
             decode_rate: statistics.decode_rate(),
+            drafted_tokens: statistics.drafted_tokens as u64,
+            accepted_tokens: statistics.accepted_tokens as u64,
         }
     }
 }

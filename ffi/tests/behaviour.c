@@ -210,6 +210,11 @@ static slm_status read_answer(const block *given, slm_stream *stream, slm_error 
     say("%llu %llu %llu", (unsigned long long)counts->prompt_tokens, (unsigned long long)counts->reused_tokens,
         (unsigned long long)counts->generated_tokens);
     end();
+    if (has(given, "draft_tokens")) {
+        begin("drafts");
+        say("%llu %llu", (unsigned long long)counts->drafted_tokens, (unsigned long long)counts->accepted_tokens);
+        end();
+    }
     TRY(slm_stream_next(stream, &event, error));
     require(event == NULL, "nothing follows the end");
     return SLM_OK;
@@ -302,6 +307,7 @@ static slm_status generate(const block *given, const slm_model *model, slm_sessi
     options.max_tokens = (uint32_t)whole(given, "max_tokens", options.max_tokens);
     options.flags = has(given, "ignore_stop_tokens") ? SLM_IGNORE_STOP_TOKENS : 0;
     options.log_probabilities = has(given, "log_probabilities") ? (int32_t)whole(given, "log_probabilities", 0) : -1;
+    options.draft_tokens = whole(given, "draft_tokens", 0);
     options.stop = stop;
     options.stop_count = texts(given, "stop", stop);
     options.stop_tokens = stop_tokens;

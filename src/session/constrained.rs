@@ -92,25 +92,22 @@ impl Constrained {
         }
     }
 
-    /// The logits of all tokens, given those of [`rows`](Self::rows): negative infinity where the grammar does not allow one.
+    /// The logits of all tokens, given all or those of [`rows`](Self::rows): negative infinity where the grammar does not allow one.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] where there are not as many logits as were asked for.
+    /// [`ErrorKind::Internal`] where there are neither as many logits.
     pub(super) fn masked(&mut self, logits: &[f32]) -> Result<&[f32]> {
         let missing =
             || Error::new(ErrorKind::Internal, format!("the engine returned {} logits", logits.len()));
         match &self.next {
-            Next::Token { rows: Some(rows), .. } => {
-                if rows.len() != logits.len() {
-                    return Err(missing());
-                }
+            Next::Token { rows: Some(rows), .. } if rows.len() == logits.len() => {
                 self.masked.clear();
                 self.masked.resize(self.vocabulary, f32::NEG_INFINITY);
                 for (row, logit) in rows.iter().zip(logits) {
                     *self.masked.get_mut(*row as usize).ok_or_else(missing)? = *logit;
                 }
             }
-            Next::Token { mask, rows: None } => {
+            Next::Token { mask, .. } => {
                 self.masked.clear();
                 self.masked.extend_from_slice(logits.get(..self.vocabulary).ok_or_else(missing)?);
                 mask.apply(&mut self.masked);

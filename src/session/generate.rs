@@ -8,21 +8,27 @@
 //! 6. The token's text goes out, unless it may be the beginning of a stop string. The answer ends if one is
 //!    complete, if there are as many tokens as were asked for, or if the context is full.
 //! 7. Tokens that the grammar forces next go out like a chosen one. The answer ends if the grammar allows no more.
-//! 8. The token, and those forced after it, are fed like a prompt that is longer than the cache: on to step 2.
+//! 8. The token, and those forced after it, are fed like a prompt that is longer than the cache: on to step 2. Where tokens may be
+//!    guessed, they are fed behind it, and steps 4 to 7 repeat for as long as the chosen ones are the guessed ones.
 //!
 //! Cancelling and the deadline are checked before every forward pass and, by the engine, within it. Where tokens, context or
 //! time run out, an answer with a grammar is closed: the tokens of the grammar's shortest way to an end go out. Nothing
 //! follows them, so that they are not fed and take no time; a token after which that way would be too long is not chosen.
 
+mod ending;
+mod lookup;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use zeroize::Zeroize;
 
+use self::lookup::Lookup;
 use super::answer_text::AnswerText;
 use super::constrained::Constrained;
-use super::sequence::{Sequence, only_row};
+use super::sequence::Sequence;
 use super::{Completion, Event, FinishReason, GenerateOptions, Outcome, Session, Speed, Statistics};
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,6 +54,9 @@ pub struct Generation {
     sampler: Sampler,
     vocabulary: usize,
     constrained: Option<Constrained>,
+    lookup: Lookup,
+    /// The tokens that were fed behind the last one of `target`.
+    draft: Vec<u32>,
     text: AnswerText,
     control: RunControl,
     started: Instant,
@@ -106,6 +115,8 @@ impl Generation {
             fed: 0,
             limit,
             chunk,
+            lookup: Lookup::new(options.draft_tokens),
+            draft: Vec::new(),
             options,
             stop_tokens,
             sampler: setup.sampler,
@@ -149,19 +160,29 @@ impl Generation {
     /// One forward pass and what follows from its logits.
     fn step(&mut self, session: &mut Session) -> Result<()> {
         let started = Instant::now();
-        let result = self.feed(&mut session.sequence).and_then(|row| match row {
-            Some(logits) => self.accept(only_row(&logits)?, started),
+        let result = self.feed(&mut session.sequence).and_then(|rows| match rows {
+            Some(logits) => self.accept(logits.view(), started),
             None => {
                 self.count_time(started.elapsed());
                 Ok(())
             }
         });
+        if !self.draft.is_empty() {
+            // What was guessed and did not come is forgotten, as if it had never been fed.
+            let right = session.sequence.common_prefix(&self.target);
+            // Without guesses, only a stop token is chosen after the answer's last token was fed.
+            let is_stopped = matches!(self.outcome, Some((FinishReason::StopToken, _)));
+            session.sequence.truncate(right.min(self.target.len() - usize::from(!is_stopped)));
+        }
         self.settle(result, session)
     }
 
-    /// Steps 2 and 3: at most one chunk is fed.
-    fn feed(&mut self, sequence: &mut Sequence) -> Result<Option<ndarray::Array2<f32>>> {
+    /// Steps 2 and 3: at most one chunk is fed. The logits are those of the last token of `target`, and of the draft behind it.
+    fn feed(&mut self, sequence: &mut Sequence) -> Result<Option<Array2<f32>>> {
         self.prepare(sequence)?;
+        if let Some(logits) = self.feed_with_draft(sequence)? {
+            return Ok(Some(logits));
+        }
         let (before, started) = (sequence.len(), Instant::now());
         let rows = self.constrained.as_ref().and_then(Constrained::rows);
         let logits = sequence.feed(&self.target, self.chunk, rows, &self.control).inspect_err(|error| {
@@ -176,6 +197,36 @@ impl Generation {
             self.events.push_back(Event::Prompt { done, total });
         }
         Ok(logits)
+    }
+
+    /// Feeds the last token and tokens guessed from the text so far, if any may be and can be.
+    fn feed_with_draft(&mut self, sequence: &mut Sequence) -> Result<Option<Array2<f32>>> {
+        self.draft.clear();
+        let known = self.target.len();
+        if self.in_prompt() || sequence.len() + 1 != known || self.rows().is_some() {
+            return Ok(None);
+        }
+        // The pass gives one token more than it guesses.
+        let most = self.room().saturating_sub(1).min(self.chunk.saturating_sub(1));
+        self.lookup.guess(&self.target, most, &mut self.draft);
+        if self.draft.is_empty() {
+            return Ok(None);
+        }
+        self.target.extend_from_slice(&self.draft);
+        let kept = sequence.prepare(&self.target, self.target.len());
+        let logits = if kept.is_ok_and(|kept| kept + 1 == known) {
+            sequence.feed_with_logits(&self.target, self.chunk, known - 1, &self.control).map(Some)
+        } else {
+            // No memory for more than the last token, or LongRoPE's switch among the guesses: the answer goes on without any.
+            self.lookup = Lookup::new(0);
+            self.draft.clear();
+            Ok(None)
+        };
+        self.target.truncate(known);
+        if logits.is_ok() && self.draft.is_empty() {
+            self.prepare(sequence)?;
+        }
+        logits
     }
 
     fn prepare(&mut self, sequence: &mut Sequence) -> Result<()> {
@@ -199,20 +250,49 @@ impl Generation {
         }
     }
 
-    /// Steps 4 to 6, given the logits of the last token of `target`.
-    fn accept(&mut self, logits: &[f32], step_started: Instant) -> Result<()> {
+    /// Steps 4 to 7, given the logits of the last token of `target`, and of the draft's tokens behind it.
+    fn accept(&mut self, logits: ArrayView2<'_, f32>, step_started: Instant) -> Result<()> {
         let first = self.in_prompt();
-        let fed = self.target.len() - std::mem::replace(&mut self.fed, self.target.len());
         if first {
             self.count_time(step_started.elapsed());
         }
-        let result = self.choose(logits);
+        let result = self.choose_all(logits);
         if !first {
             let time = step_started.elapsed();
             self.count_time(time);
             self.speed.stepped(time);
-            self.statistics.decode_steps += fed;
         }
+        result
+    }
+
+    /// Chooses a token from each row of logits, as long as the rows' tokens are those that were chosen.
+    fn choose_all(&mut self, logits: ArrayView2<'_, f32>) -> Result<()> {
+        let known = self.target.len();
+        let mut right = 0;
+        let result = loop {
+            let Some(row) = logits.outer_iter().nth(right) else { break Ok(()) };
+            let first = self.in_prompt();
+            let fed = self.target.len() - std::mem::replace(&mut self.fed, self.target.len());
+            if !first {
+                self.statistics.decode_steps += fed;
+            }
+            let row = row.to_slice().ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "the engine returned logits that do not lie together")
+            });
+            if let Err(error) = row.and_then(|row| self.choose(row)) {
+                break Err(error);
+            }
+            let chosen = self.target.get(known..).unwrap_or_default();
+            if self.ended || !self.draft.starts_with(chosen) {
+                let is_same = |(a, b): &(&u32, &u32)| a == b;
+                right = chosen.iter().zip(&self.draft).take_while(is_same).count();
+                break Ok(());
+            }
+            right = chosen.len();
+        };
+        self.statistics.drafted_tokens += self.draft.len();
+        self.statistics.accepted_tokens += right.min(self.draft.len());
+        self.lookup.learn(self.draft.len(), right);
         result
     }
 
@@ -286,160 +366,10 @@ impl Generation {
         self.target.truncate(self.statistics.prompt_tokens + self.statistics.generated_tokens);
     }
 
-    /// How many more tokens the answer may have.
-    fn room(&self) -> usize {
-        let told = self.statistics.prompt_tokens + self.statistics.generated_tokens;
-        let of_context = self.limit.saturating_sub(told);
-        of_context.min(self.options.max_tokens.saturating_sub(self.statistics.generated_tokens))
-    }
-
-    /// Which of its limits the answer comes to first.
-    fn full_reason(&self) -> FinishReason {
-        let (answered, told) = (
-            self.statistics.generated_tokens,
-            self.statistics.prompt_tokens + self.statistics.generated_tokens,
-        );
-        if self.options.max_tokens.saturating_sub(answered) <= self.limit.saturating_sub(told) {
-            FinishReason::MaxTokens
-        } else {
-            FinishReason::ContextLength
-        }
-    }
-
-    /// Ends the answer where it has all that it may have.
-    fn finish_full(&mut self) {
-        if !self.ended && self.room() == 0 {
-            self.close(self.full_reason());
-        }
-    }
-
-    /// Ends the answer for want of tokens, context or time: on its grammar's shortest way, if it has one that fits.
-    fn close(&mut self, reason: FinishReason) {
-        let room = self.room();
-        let closing =
-            self.constrained.as_mut().and_then(Constrained::closing).filter(|tokens| tokens.len() <= room);
-        if let Some(tokens) = closing {
-            self.target.extend(tokens);
-            while let Some(&id) =
-                self.target.get(self.statistics.prompt_tokens + self.statistics.generated_tokens)
-            {
-                self.tell(id, None);
-                if self.ended {
-                    break;
-                }
-            }
-            self.end_with(reason, Completion::Shortened);
-        }
-        self.finish(reason);
-    }
-
-    /// Ends the answer where the grammar has come to its end.
-    fn finish_complete(&mut self) {
-        if self.constrained.as_ref().is_some_and(Constrained::is_complete) {
-            self.finish(FinishReason::Grammar);
-        }
-    }
-
-    fn finish(&mut self, reason: FinishReason) {
-        let completion = match reason {
-            FinishReason::StopToken | FinishReason::StopString | FinishReason::Grammar => {
-                Completion::Complete
-            }
-            FinishReason::MaxTokens | FinishReason::ContextLength | FinishReason::Cancelled => {
-                Completion::Cut
-            }
-            FinishReason::Deadline => Completion::Expired,
-        };
-        self.end_with(reason, completion);
-    }
-
-    fn end_with(&mut self, reason: FinishReason, completion: Completion) {
-        if !self.ended {
-            self.ended = true;
-            self.outcome = Some((reason, completion));
-            self.text.finish(reason == FinishReason::StopString);
-            self.send_text();
-        }
-    }
-
     fn send_text(&mut self) {
         if let Some(text) = self.text.take_new() {
             self.events.push_back(Event::Text(text));
         }
-    }
-
-    /// Turns the errors that end an answer regularly into its finish, and brings the session up to date.
-    fn settle(&mut self, result: Result<()>, session: &mut Session) -> Result<()> {
-        let result = match result.as_ref().map_err(Error::kind) {
-            Err(ErrorKind::Cancelled) => {
-                self.finish(FinishReason::Cancelled);
-                Ok(())
-            }
-            Err(ErrorKind::DeadlineExceeded) => {
-                // Before its first token there is nothing of the model's in an answer.
-                if self.in_prompt() {
-                    self.finish(FinishReason::Deadline);
-                } else {
-                    self.close(FinishReason::Deadline);
-                }
-                Ok(())
-            }
-            _ => result,
-        };
-        self.statistics.cache_bytes = session.sequence.bytes();
-        session.statistics = self.statistics;
-        if result.is_err() {
-            self.ended = true;
-            self.events.clear();
-            self.text.finish(false);
-        }
-        if self.ended {
-            self.keep_turn(session);
-        }
-        if let (Ok(()), Some(outcome)) = (&result, self.outcome()) {
-            let Statistics { prompt_tokens, reused_tokens, generated_tokens, .. } = outcome.statistics;
-            log::debug!(
-                "answered with {generated_tokens} tokens to {prompt_tokens}, {reused_tokens} of them cached, in {:.0} ms: {:?}",
-                1e3 * self.started.elapsed().as_secs_f64(),
-                outcome.reason,
-            );
-            self.events.push_back(Event::Finished(outcome));
-        }
-        result
-    }
-
-    /// Adds a chat's turn to the history: when there is any answer, or when it ended of itself.
-    fn keep_turn(&mut self, session: &mut Session) {
-        let cut_short =
-            matches!(self.outcome, None | Some((FinishReason::Cancelled | FinishReason::Deadline, _)));
-        let keep = self.statistics.generated_tokens > 0 || !cut_short;
-        if let Some(user) = self.turn.take().filter(|_| keep) {
-            session.history.push(user);
-            session.history.push(Message::assistant(self.text.so_far()));
-            self.turn_is_kept = true;
-        }
-    }
-
-    /// Ends the answer here and keeps it; no effect after its end. Further events are the rest of its text and
-    /// [`Event::Finished`] with [`FinishReason::Cancelled`].
-    pub fn end(&mut self, session: &mut Session) {
-        if !self.ended {
-            self.finish(FinishReason::Cancelled);
-            // Finishing fails at nothing.
-            let _ended = self.settle(Ok(()), session);
-        }
-    }
-
-    /// Drops the turn and ends without further events: the history is as it was before the prompt, and the KV cache
-    /// holds what it shared with it.
-    pub fn discard(&mut self, session: &mut Session) {
-        if std::mem::take(&mut self.turn_is_kept) {
-            session.history.truncate(session.history.len().saturating_sub(2));
-        }
-        self.turn = None;
-        self.ended = true;
-        self.events.clear();
-        session.sequence.truncate(self.statistics.reused_tokens);
     }
 
     /// For a joint forward pass: whether all that is left to do for the next token is to feed the last one. False
@@ -458,7 +388,9 @@ impl Generation {
         if let Some(token) = self.target.last() {
             session.sequence.extend(&[*token]);
         }
-        let result = logits.and_then(|logits| self.accept(logits, step_started));
+        self.draft.clear();
+        let result = logits
+            .and_then(|logits| self.accept(ArrayView1::from(logits).insert_axis(Axis(0)), step_started));
         if let Err(error) = self.settle(result, session) {
             self.error = Some(error);
         }
@@ -557,5 +489,6 @@ fn admit(control: &RunControl, tokens: usize, speed: &Speed) -> Result<()> {
 impl Drop for Generation {
     fn drop(&mut self) {
         self.target.zeroize();
+        self.draft.zeroize();
     }
 }

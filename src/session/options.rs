@@ -95,6 +95,12 @@ pub struct GenerateOptions {
     /// Reports log-probabilities of each chosen token and of this many most probable ones. They are the model's own, whatever
     /// a grammar allows; with a grammar, the tokens that it forces are then fed one by one.
     pub log_probabilities: Option<usize>,
+    /// The most tokens of the answer that are guessed at a time, from what followed the last tokens where they stood before in prompt
+    /// or answer, and checked in the pass of the token before them (prompt lookup decoding). The answer is the same, token for token
+    /// and with the same log-probabilities, whatever is guessed, in default and strict accuracy. It comes sooner where it repeats its
+    /// prompt, as extraction and rewriting do, and somewhat later where it does not. 0 for none, the default; 8 to 16 are
+    /// useful. [`generate_batch`](super::generate_batch) does not guess where it decodes several answers in one pass.
+    pub draft_tokens: usize,
     /// How long prompt and answer may take, counted from the call, waiting for the engine included.
     ///
     /// An answer with a [grammar](Self::grammar) is closed shortly before, so that it still parses; see
@@ -115,6 +121,7 @@ impl Default for GenerateOptions {
             ignore_stop_tokens: false,
             grammar: None,
             log_probabilities: None,
+            draft_tokens: 0,
             deadline: None,
             cancel: None,
         }

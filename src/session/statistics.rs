@@ -19,6 +19,10 @@ pub struct Statistics {
     pub decode_time: Duration,
     /// How many tokens of the answer were fed back to get the next: what `decode_time` was spent on.
     pub decode_steps: usize,
+    /// How many tokens of the answer were guessed ([`GenerateOptions::draft_tokens`](super::GenerateOptions::draft_tokens)).
+    pub drafted_tokens: usize,
+    /// How many of the guesses were right.
+    pub accepted_tokens: usize,
     /// Bytes of KV cache that the session held at the end.
     pub cache_bytes: u64,
 }

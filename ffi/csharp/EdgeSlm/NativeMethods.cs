@@ -129,6 +129,8 @@ namespace EdgeSlm
             public double DecodeTime;
             public double PrefillRate;
             public double DecodeRate;
+            public ulong DraftedTokens;
+            public ulong AcceptedTokens;
         }
 
         [StructLayout(LayoutKind.Sequential)]
@@ -153,6 +155,7 @@ namespace EdgeSlm
             public uint* StopTokens;
             public UIntPtr StopTokenCount;
             public IntPtr Grammar;
+            public ulong DraftTokens;
         }
 
         [StructLayout(LayoutKind.Sequential)]

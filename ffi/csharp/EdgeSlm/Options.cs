@@ -263,6 +263,10 @@ namespace EdgeSlm
         /// <summary>What the answer has to look like; null for anything.</summary>
         public Grammar Grammar { get; set; }
 
+        /// <summary>The most tokens of the answer that are guessed at a time from what stood before; the answer is the same and comes
+        /// sooner where it repeats its prompt. 0 for none.</summary>
+        public ulong DraftTokens { get; set; }
+
         internal unsafe NativeMethods.GenerateOptions* ToNative(Arena arena, IntPtr cancel)
         {
             var options = (NativeMethods.GenerateOptions*)arena.Zeroed(1, sizeof(NativeMethods.GenerateOptions));
@@ -278,6 +282,7 @@ namespace EdgeSlm
             options->StopCount = (UIntPtr)Stop.Count;
             options->StopTokens = arena.Tokens(StopTokens, nameof(StopTokens));
             options->StopTokenCount = (UIntPtr)StopTokens.Count;
+            options->DraftTokens = DraftTokens;
             return options;
         }
     }

@@ -41,6 +41,8 @@ namespace EdgeSlm
             DecodeTime = TimeSpan.FromSeconds(statistics.DecodeTime);
             PrefillRate = statistics.PrefillRate;
             DecodeRate = statistics.DecodeRate;
+            DraftedTokens = statistics.DraftedTokens;
+            AcceptedTokens = statistics.AcceptedTokens;
         }
 
         /// <summary>Tokens of the prompt.</summary>
@@ -61,6 +63,10 @@ namespace EdgeSlm
         public double PrefillRate { get; }
         /// <summary>Answer tokens a second.</summary>
         public double DecodeRate { get; }
+        /// <summary>Tokens of the answer that were guessed.</summary>
+        public ulong DraftedTokens { get; }
+        /// <summary>Guesses that were right.</summary>
+        public ulong AcceptedTokens { get; }
     }
 
     /// <summary>How an answer ended.</summary>

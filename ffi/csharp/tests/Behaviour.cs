@@ -316,6 +316,7 @@ internal static class Behaviour
             StopTokens = item.All("stop_token").Select(word => uint.Parse(word, Plain)).ToList(),
             IgnoreStopTokens = item.Has("ignore_stop_tokens"),
             LogProbabilities = item.Has("log_probabilities") ? (int?)item.Whole("log_probabilities", 0) : null,
+            DraftTokens = item.Whole("draft_tokens", 0),
             Sampling = sampling,
             Grammar = grammar,
         };
@@ -361,6 +362,7 @@ internal static class Behaviour
         }
         var counts = finished.Statistics;
         lines.Add(new Line("counts", Words(new[] { counts.PromptTokens, counts.ReusedTokens, counts.GeneratedTokens })));
+        if (item.Has("draft_tokens")) lines.Add(new Line("drafts", Words(new[] { counts.DraftedTokens, counts.AcceptedTokens })));
         return lines;
     }
 

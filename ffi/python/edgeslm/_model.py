@@ -477,7 +477,8 @@ class Session(_Handle):
 
     One thread at a time may use it. The methods that answer return a :class:`Stream` and take these options:
     ``max_tokens``, ``stop`` (texts), ``stop_tokens``, ``ignore_stop_tokens``, ``log_probabilities`` (of how many most probable
-    tokens), ``deadline`` (seconds), ``sampling`` and ``grammar``.
+    tokens), ``deadline`` (seconds), ``sampling``, ``grammar`` and ``draft_tokens`` (how many are guessed at a time from what stood
+    before: the same answer, sooner where it repeats its prompt).
     """
 
     _what = "session"

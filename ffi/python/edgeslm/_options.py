@@ -146,6 +146,7 @@ class GenerateOptions(TypedDict, total=False):
     deadline: Optional[float]
     sampling: Optional[Sampling]
     grammar: Optional[Any]
+    draft_tokens: int
 
 
 def milliseconds(seconds: Optional[float]) -> int:
@@ -228,6 +229,7 @@ def generate_options(
     deadline: Optional[float] = None,
     sampling: Optional[Sampling] = None,
     grammar: Optional[Any] = None,
+    draft_tokens: int = 0,
 ) -> Any:
     options = keep.options("generate")
     options.max_tokens = max_tokens
@@ -235,6 +237,7 @@ def generate_options(
     options.log_probabilities = -1 if log_probabilities is None else log_probabilities
     options.deadline_ms = milliseconds(deadline)
     options.cancel = cancel
+    options.draft_tokens = draft_tokens
     if sampling is not None:
         options.sampling = sampling.to_c(keep)
     if grammar is not None:

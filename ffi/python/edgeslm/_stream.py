@@ -26,6 +26,8 @@ class Statistics:
     decode_time: float
     prefill_rate: float
     decode_rate: float
+    drafted_tokens: int
+    accepted_tokens: int
 
     @classmethod
     def from_c(cls, statistics: Any) -> Statistics:
@@ -33,7 +35,7 @@ class Statistics:
         return cls(
             statistics.prompt_tokens, statistics.reused_tokens, statistics.generated_tokens, statistics.cache_bytes,
             first if first >= 0 else None, statistics.prefill_time, statistics.decode_time, statistics.prefill_rate,
-            statistics.decode_rate,
+            statistics.decode_rate, statistics.drafted_tokens, statistics.accepted_tokens,
         )
 
 

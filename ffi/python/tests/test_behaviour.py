@@ -80,6 +80,8 @@ def answer(case, stream):
         lines.append(("log_probabilities", words(f"{token.log_probability:.7f}" for token in tokens)))
     counts = finished.statistics
     lines.append(("counts", words([counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens])))
+    if case.find("draft_tokens") is not None:
+        lines.append(("drafts", words([counts.drafted_tokens, counts.accepted_tokens])))
     return lines
 
 
@@ -111,7 +113,7 @@ def generate(case, session, model):
         "grammar": grammar_of(case, model),
         "stop": case.all("stop"),
         "stop_tokens": list(map(int, case.all("stop_token"))),
-        **case.numbers(max_tokens=int, log_probabilities=int),
+        **case.numbers(max_tokens=int, log_probabilities=int, draft_tokens=int),
         **case.flags("ignore_stop_tokens"),
     }
     what = case.find("do")

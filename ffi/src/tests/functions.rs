@@ -45,7 +45,7 @@ fn options_have_no_padding() {
         }
         slm_generate_options {
             struct_size, flags, max_tokens, log_probabilities, deadline_ms, cancel, sampling, stop, stop_count,
-            stop_tokens, stop_token_count, grammar,
+            stop_tokens, stop_token_count, grammar, draft_tokens,
         }
         slm_classify_options { struct_size, score, deadline_ms, cancel }
     }
@@ -96,6 +96,7 @@ fn options_arrive() {
         stop_count: 2,
         stop_tokens: stop_tokens.as_ptr(),
         stop_token_count: 2,
+        draft_tokens: 8,
         ..slm_generate_options::DEFAULTS
     };
     let expected_sampling = SamplingOptions {
@@ -118,6 +119,7 @@ fn options_arrive() {
         ignore_stop_tokens: true,
         grammar: None,
         log_probabilities: Some(0),
+        draft_tokens: 8,
         deadline: Some(std::time::Duration::from_millis(1500)),
         cancel: None,
     };

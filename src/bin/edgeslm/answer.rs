@@ -33,6 +33,10 @@ pub(crate) struct AnswerArguments {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     deadline: Option<Duration>,
 
+    /// Guess up to N tokens at a time from what stands before; the same answer, sooner where it repeats its prompt
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    draft_tokens: usize,
+
     #[command(flatten)]
     sampling: SamplingArguments,
 }
@@ -106,6 +110,7 @@ impl AnswerArguments {
             sampling: Some(self.sampling.options(suggested)),
             stop: self.stop.clone(),
             deadline: self.deadline,
+            draft_tokens: self.draft_tokens,
             cancel: Some(cancel),
             ..GenerateOptions::default()
         }
@@ -154,9 +159,14 @@ pub(crate) fn pull(
 pub(crate) fn statistics_line(statistics: &Statistics) -> String {
     let Statistics { prompt_tokens, reused_tokens, generated_tokens, cache_bytes, .. } = *statistics;
     let first = statistics.time_to_first_token.map_or("none".to_owned(), units::duration);
+    let drafts = if statistics.drafted_tokens > 0 {
+        format!(" ({} of {} guesses right)", statistics.accepted_tokens, statistics.drafted_tokens)
+    } else {
+        String::new()
+    };
     format!(
         "prompt {prompt_tokens} tokens ({reused_tokens} cached), first token {first}, prefill {} tok/s; \
-         answer {generated_tokens} tokens, decode {} tok/s; KV cache {}",
+         answer {generated_tokens} tokens{drafts}, decode {} tok/s; KV cache {}",
         units::three_digits(statistics.prefill_rate()),
         units::three_digits(statistics.decode_rate()),
         units::bytes(cache_bytes),
@@ -174,6 +184,8 @@ pub(crate) fn statistics_json(statistics: &Statistics) -> Value {
         "prefill_tokens_per_second": statistics.prefill_rate(),
         "decode_time": statistics.decode_time.as_secs_f64(),
         "decode_tokens_per_second": statistics.decode_rate(),
+        "drafted_tokens": statistics.drafted_tokens,
+        "accepted_tokens": statistics.accepted_tokens,
         "cache_bytes": statistics.cache_bytes,
     })
 }
@@ -199,11 +211,11 @@ mod tests {
     #[test]
     fn every_option_reaches_the_library() {
         let found = options(
-            "-n 7 --stop a --stop b --deadline 2s -t 0.5 --top-k 3 --top-p 0.8 --min-p 0.1 \
+            "-n 7 --stop a --stop b --deadline 2s --draft-tokens 8 -t 0.5 --top-k 3 --top-p 0.8 --min-p 0.1 \
              --repetition-penalty 1.1 --frequency-penalty -0.2 --presence-penalty 0.3 --seed 9",
         );
         assert_eq!((found.max_tokens, &found.stop[..]), (7, &["a".to_owned(), "b".to_owned()][..]));
-        assert_eq!(found.deadline, Some(Duration::from_secs(2)));
+        assert_eq!((found.deadline, found.draft_tokens), (Some(Duration::from_secs(2)), 8));
         let expected = SamplingOptions {
             temperature: 0.5,
             top_k: 3,

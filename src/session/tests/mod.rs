@@ -4,6 +4,7 @@
 mod batch;
 mod cache;
 mod chat;
+mod drafts;
 mod finish;
 mod grammar;
 mod logits;
