@@ -149,6 +149,12 @@ fn bench_measures_every_round() {
         "peak resident memory",
         "plain reading",
     ]);
+    let together = [line.as_slice(), &arguments!["--sequences", "3"]].concat();
+    edgeslm(&together).success().says(&["3 sequences together"]);
+    let json = edgeslm(together.iter().chain(&arguments!["--json"])).success().json();
+    assert_eq!(json["sequences"], 3);
+    assert!(json["decode_tokens_per_second"]["least"].as_f64().unwrap() > 0.0, "{json}");
+    edgeslm(arguments!["bench", model(), "--sequences", "0"]).failure(2).says(&["--sequences"]);
     let long = arguments!["bench", model(), "--prompt-tokens", "1000000"];
     edgeslm(long).failure(2).says(&["the context holds", "hint: "]);
 }

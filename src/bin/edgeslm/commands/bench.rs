@@ -2,6 +2,7 @@
 
 mod memory;
 mod spread;
+mod together;
 
 use std::io::Write;
 use std::time::Instant;
@@ -30,6 +31,7 @@ use crate::{progress, units};
 Examples:
   edgeslm bench model
   edgeslm bench model --threads 1 --prompt-tokens 128 --generate 32 --rounds 3
+  edgeslm bench model --sequences 8
   edgeslm bench model --json > before.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -42,6 +44,10 @@ pub(crate) struct Arguments {
     /// Tokens to generate; at least 2, since the first comes from the prompt's pass
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least(2))]
     generate: u64,
+
+    /// Prompts that are answered together; the rates are those of all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
+    sequences: u64,
 
     /// How often to repeat
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least(1))]
@@ -81,18 +87,13 @@ struct Measured {
     /// Bytes of weights that a decoded token reads.
     weight_bytes: u64,
     cache_bytes: u64,
-    /// What [`Model::estimate`] says of the same work.
+    /// What [`Model::estimate`] says of the same work with one sequence, and the caches of the others.
     estimate: MemoryEstimate,
     /// After the rounds, before the weights are read for `read`.
     memory: Option<ProcessMemory>,
 }
 
 fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
-    let options = GenerateOptions {
-        max_tokens: arguments.generate as usize,
-        ignore_stop_tokens: true,
-        ..GenerateOptions::default()
-    };
     let [mut load, mut first_token, mut prefill, mut decode] = [const { Vec::new() }; 4];
     let mut last = None;
     let bar = progress::bar(arguments.rounds, "{pos}/{len} rounds");
@@ -104,13 +105,11 @@ fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
         let model = arguments.model.load()?;
         load.push(started.elapsed().as_secs_f64());
         check_context(arguments, model.engine().context_length())?;
-        let prompt = prompt(arguments.prompt_tokens, model.engine().vocabulary_size());
-        let mut session = model.session(SessionOptions::default())?;
-        let statistics = session.generate(Prompt::Tokens(prompt), &options)?.outcome.statistics;
-        first_token.extend(statistics.time_to_first_token.map(|time| time.as_secs_f64()));
-        prefill.push(statistics.prefill_rate());
-        decode.push(statistics.decode_rate());
-        last = Some((model, statistics.cache_bytes, ProcessMemory::now()));
+        let answered = answer(arguments, &model)?;
+        first_token.extend(answered.first_token);
+        prefill.push(answered.prefill);
+        decode.push(answered.decode);
+        last = Some((model, answered.cache_bytes, ProcessMemory::now()));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -118,7 +117,8 @@ fn measure(arguments: &Arguments) -> Result<Measured, Failure> {
         return Err(Error::new(ErrorKind::InvalidArgument, "there are no rounds").into());
     };
     let positions = (arguments.prompt_tokens + arguments.generate) as usize;
-    let estimate = arguments.model.estimate(positions)?;
+    let mut estimate = arguments.model.estimate(positions)?;
+    estimate.cache *= arguments.sequences;
     let (read, weight_bytes) = match model.cpu_engine() {
         Some(engine) => {
             let weights = Weights::of(engine.program());
@@ -152,15 +152,57 @@ fn check_context(arguments: &Arguments, context: usize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What one round has measured.
+struct Answered {
+    /// Seconds.
+    first_token: Option<f64>,
+    /// Tokens per second.
+    prefill: f64,
+    /// Tokens per second.
+    decode: f64,
+    cache_bytes: u64,
+}
+
+fn answer(arguments: &Arguments, model: &Model) -> Result<Answered, Failure> {
+    let Arguments { prompt_tokens, generate, sequences, .. } = *arguments;
+    let vocabulary = model.engine().vocabulary_size();
+    if sequences == 1 {
+        let options = GenerateOptions {
+            max_tokens: generate as usize,
+            ignore_stop_tokens: true,
+            ..GenerateOptions::default()
+        };
+        let mut session = model.session(SessionOptions::default())?;
+        let prompt = Prompt::Tokens(prompt(1, prompt_tokens, vocabulary));
+        let statistics = session.generate(prompt, &options)?.outcome.statistics;
+        return Ok(Answered {
+            first_token: statistics.time_to_first_token.map(|time| time.as_secs_f64()),
+            prefill: statistics.prefill_rate(),
+            decode: statistics.decode_rate(),
+            cache_bytes: statistics.cache_bytes,
+        });
+    }
+    let prompts: Vec<_> = (1..=sequences).map(|seed| prompt(seed, prompt_tokens, vocabulary)).collect();
+    let together = together::generate(model.engine().as_ref(), &prompts, generate as usize)?;
+    let first_token = together.first_token.as_secs_f64();
+    Ok(Answered {
+        first_token: Some(first_token),
+        prefill: (sequences * prompt_tokens) as f64 / first_token,
+        decode: (sequences * (generate - 1)) as f64 / together.decode.as_secs_f64(),
+        cache_bytes: together.cache_bytes,
+    })
+}
+
 /// Random token ids, the same on every machine.
-fn prompt(count: u64, vocabulary: usize) -> Vec<u32> {
-    let mut random = edgeslm::sampling::Random::from_seed(1);
+fn prompt(seed: u64, count: u64, vocabulary: usize) -> Vec<u32> {
+    let mut random = edgeslm::sampling::Random::from_seed(seed);
     (0..count).map(|_| (random.next_f64() * vocabulary as f64) as u32).collect()
 }
 
 impl Measured {
-    fn weights_rate(&self) -> f64 {
-        self.weight_bytes as f64 * self.decode.median
+    /// Bytes of weights per second: a pass over them makes a token of every sequence.
+    fn weights_rate(&self, arguments: &Arguments) -> f64 {
+        self.weight_bytes as f64 * self.decode.median / arguments.sequences as f64
     }
 
     fn json(&self, arguments: &Arguments) -> Value {
@@ -174,13 +216,14 @@ impl Measured {
             "accuracy": info.accuracy,
             "prompt_tokens": arguments.prompt_tokens,
             "generated_tokens": arguments.generate,
+            "sequences": arguments.sequences,
             "rounds": arguments.rounds,
             "load_seconds": self.load,
             "time_to_first_token_seconds": self.first_token,
             "prefill_tokens_per_second": self.prefill,
             "decode_tokens_per_second": self.decode,
             "weight_bytes": self.weight_bytes,
-            "weight_bytes_per_second_decoding": self.weights_rate(),
+            "weight_bytes_per_second_decoding": self.weights_rate(arguments),
             "weight_bytes_per_second_reading": self.read,
             "cache_bytes": self.cache_bytes,
             "peak_resident_bytes": self.memory.map(|memory| memory.peak_resident),
@@ -192,7 +235,9 @@ impl Measured {
 
     fn write(&self, arguments: &Arguments, out: &mut dyn Write) -> std::io::Result<()> {
         let info = self.model.info();
-        let Arguments { prompt_tokens, generate, rounds, .. } = arguments;
+        let Arguments { prompt_tokens, generate, sequences, rounds, .. } = arguments;
+        let together =
+            if *sequences == 1 { String::new() } else { format!(", {sequences} sequences together") };
         write_facts(
             out,
             &[
@@ -200,7 +245,9 @@ impl Measured {
                 ("engine", format!("{}, {} accuracy", info.engine, info.accuracy)),
                 (
                     "rounds",
-                    format!("{rounds}, each {prompt_tokens} tokens of prompt and {generate} of answer"),
+                    format!(
+                        "{rounds}, each {prompt_tokens} tokens of prompt and {generate} of answer{together}"
+                    ),
                 ),
             ],
         )?;
@@ -221,11 +268,14 @@ impl Measured {
         table.write(out)?;
         writeln!(out)?;
         let share = self.read.map_or_else(String::new, |read| {
-            format!(", {:.0} % of plain reading", 100.0 * self.weights_rate() / read.median)
+            format!(", {:.0} % of plain reading", 100.0 * self.weights_rate(arguments) / read.median)
         });
         let mut facts = vec![
             ("weights read for a token", units::bytes(self.weight_bytes)),
-            ("read while decoding", format!("{}/s{share}", units::bytes(self.weights_rate() as u64))),
+            (
+                "read while decoding",
+                format!("{}/s{share}", units::bytes(self.weights_rate(arguments) as u64)),
+            ),
             ("KV cache", units::bytes(self.cache_bytes)),
         ];
         if let Some(memory) = self.memory {
