@@ -36,7 +36,7 @@ enum Chore {
     Abi(abi::Arguments),
     /// Measure the time from loading a model to the first token, through the C ABI and in Rust
     BenchAbi(bench_abi::Arguments),
-    /// Measure the command `edgeslm` and onnxruntime-genai in turn on the same directories
+    /// Measure the command `edgeslm` beside onnxruntime-genai, llama.cpp and OpenVINO GenAI, which it sets up
     BenchPeers(bench_peers::Arguments),
     /// Check constrained answers under real-world JSON schemas with an independent validator
     Constrained(constrained::Arguments),

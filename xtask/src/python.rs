@@ -17,6 +17,9 @@ use crate::demo::{self, workspace};
 /// A virtual environment for the packages that the tests and the download need.
 const ENVIRONMENT: &str = "target/venv";
 
+/// The packages of that environment.
+pub(crate) const REQUIREMENTS: &str = "tests/python/requirements.txt";
+
 /// Runs them in an environment of their own under `target`.
 pub(crate) fn run() -> anyhow::Result<()> {
     let interpreter = environment()?;
@@ -43,18 +46,22 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// The interpreter of a virtual environment that has the pinned packages.
 pub(crate) fn environment() -> anyhow::Result<PathBuf> {
-    let folder = workspace().join(ENVIRONMENT);
-    let requirements = workspace().join("tests/python/requirements.txt");
-    let wanted = fs::read_to_string(&requirements)?;
-    let note = folder.join("installed.txt");
-    let path = interpreter()?;
+    environment_with(ENVIRONMENT, REQUIREMENTS)
+}
+
+/// The interpreter of the virtual environment in `folder`, which gets the packages that the file `requirements` pins.
+pub(crate) fn environment_with(folder: &str, requirements: &str) -> anyhow::Result<PathBuf> {
+    let requirements = workspace().join(requirements);
+    let wanted = fs::read_to_string(&requirements).with_context(|| requirements.display().to_string())?;
+    let note = workspace().join(folder).join("installed.txt");
+    let path = interpreter_in(folder)?;
     if let Ok(installed) = fs::read_to_string(&note) {
         if installed == wanted {
             return Ok(path);
         }
         // No package of before may stay.
-        fs::remove_dir_all(&folder)?;
-        interpreter()?;
+        fs::remove_dir_all(workspace().join(folder))?;
+        interpreter_in(folder)?;
     }
     let mut pip = Command::new(&path);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
@@ -63,9 +70,22 @@ pub(crate) fn environment() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The version of `package` that the file `requirements` pins; nothing where it pins none.
+pub(crate) fn pinned(requirements: &str, package: &str) -> String {
+    let text = fs::read_to_string(workspace().join(requirements)).unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.split_once("=="));
+    lines
+        .find(|(name, _)| *name == package)
+        .map_or_else(String::new, |(_, version)| version.trim().to_owned())
+}
+
 /// The interpreter of the virtual environment. It has pip, which a system's Python may lack.
 pub(crate) fn interpreter() -> anyhow::Result<PathBuf> {
-    let folder = workspace().join(ENVIRONMENT);
+    interpreter_in(ENVIRONMENT)
+}
+
+fn interpreter_in(folder: &str) -> anyhow::Result<PathBuf> {
+    let folder = workspace().join(folder);
     let interpreter = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let has_pip = Command::new(&interpreter).args(["-m", "pip", "--version"]).output();
     if !has_pip.is_ok_and(|output| output.status.success()) {
