@@ -31,13 +31,13 @@ use crate::command::cargo;
 use crate::demo::workspace;
 
 /// What `cargo xtask bench-peers` is told.
-///
-/// The peers come from PyPI: onnxruntime-genai and openvino-genai as they are, llama.cpp out of llama-cpp-python's source, built for AMX,
-/// AVX-512 VNNI and AVX2 as far as the processor has them (that needs cmake and a C++ compiler). onnxruntime-genai reads edgeslm's
-/// directory, the others the same weights as a GGUF file (Q4_0). A peer that cannot be set up or refuses a model is shown with the
-/// reason. Prints tables and writes all rounds as JSON and a bar chart.
 #[derive(clap::Args)]
 #[command(after_help = "\
+The peers come from PyPI: onnxruntime-genai and openvino-genai as they are, llama.cpp out of llama-cpp-python's source, built for AMX, \
+AVX-512 VNNI and AVX2 as far as the processor has them (that needs cmake and a C++ compiler). onnxruntime-genai reads edgeslm's \
+directory, the others the same weights as a GGUF file (Q4_0), which Llama's shapes alone have. A peer that cannot be set up or refuses \
+a model is shown with the reason. Prints tables; writes all rounds as JSON and a bar chart.
+
 Examples:
   cargo xtask bench-peers
   cargo xtask bench-peers llama-3.2-1b --peers llama --prompt-tokens 512 --rounds 3
@@ -144,7 +144,7 @@ fn contestants(arguments: &Arguments, processor: &Processor) -> anyhow::Result<V
 /// Measures one model.
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
 fn measure(arguments: &Arguments, model: &Model, contestants: &[Contestant]) -> anyhow::Result<ModelResult> {
-    let (mut bandwidth, mut lengths, mut facts) = (Vec::new(), Vec::new(), None);
+    let (mut lengths, mut facts) = (Vec::new(), None);
     for &prompt_tokens in &arguments.prompt_tokens {
         let work = arguments.work(usize::try_from(prompt_tokens)?);
         let needed = work.prompt_tokens + work.generate + 1;
@@ -152,6 +152,7 @@ fn measure(arguments: &Arguments, model: &Model, contestants: &[Contestant]) -> 
             eprintln!("{}: {needed} tokens do not fit its context of {}", model.name, model.context_length);
             continue;
         }
+        let mut bandwidth = Vec::new();
         let is_first = lengths.is_empty();
         let fits = |contestant: &&Contestant| is_first || contestant.class == Class::Best;
         let chosen: Vec<_> = contestants.iter().filter(fits).collect();
@@ -180,7 +181,7 @@ fn measure(arguments: &Arguments, model: &Model, contestants: &[Contestant]) -> 
             is_ours: contestant.is_ours(),
             outcome,
         });
-        lengths.push(Length { prompt_tokens: work.prompt_tokens, rows: rows.collect() });
+        lengths.push(Length { prompt_tokens: work.prompt_tokens, bandwidth, rows: rows.collect() });
     }
     ensure!(!lengths.is_empty(), "{}: no length of --prompt-tokens fits its context", model.name);
     // edgeslm is the first in the first round.
@@ -191,7 +192,6 @@ fn measure(arguments: &Arguments, model: &Model, contestants: &[Contestant]) -> 
         bytes: model.bytes,
         weight_bytes: fact("weight_bytes")?,
         estimate: fact("estimated_anonymous_bytes")?,
-        bandwidth,
         lengths,
         together: together(arguments, model)?,
     })

@@ -50,7 +50,8 @@ pub(super) fn write(
 fn model(result: &ModelResult) -> Value {
     let lengths = result.lengths.iter().map(|length| {
         let rows: Vec<_> = length.rows.iter().map(row).collect();
-        json!({"prompt_tokens": length.prompt_tokens, "results": rows})
+        json!({"prompt_tokens": length.prompt_tokens, "results": rows,
+            "memory_bandwidth_bytes_per_second": length.bandwidth})
     });
     let together = result.together.as_ref().map(|together| {
         json!({"prompt_tokens": together.prompt_tokens, "sequences": together.sequences,
@@ -63,7 +64,6 @@ fn model(result: &ModelResult) -> Value {
         "file_bytes": result.bytes,
         "weight_bytes_a_token": result.weight_bytes,
         "estimated_private_bytes": result.estimate,
-        "memory_bandwidth_bytes_per_second": result.bandwidth,
         "lengths": lengths.collect::<Vec<_>>(),
         "together": together,
         "ratios": ratios,
@@ -135,6 +135,6 @@ mod tests {
         assert_eq!(rows[1]["limited_to"], "AVX2");
         assert_eq!(rows[5]["missing"], "it is missing");
         assert_eq!(value["ratios"]["decode after 512 tokens / a"], 1.5);
-        assert_eq!(value["memory_bandwidth_bytes_per_second"], json!([8e9, 7e9, 9e9]));
+        assert_eq!(value["lengths"][0]["memory_bandwidth_bytes_per_second"], json!([8e9, 7e9, 9e9]));
     }
 }

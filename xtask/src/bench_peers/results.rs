@@ -13,8 +13,6 @@ pub(super) struct ModelResult {
     pub(super) weight_bytes: f64,
     /// What `Model::estimate` says of the private memory at the first length.
     pub(super) estimate: f64,
-    /// Bytes per second at which memory can be read, once a round.
-    pub(super) bandwidth: Vec<f64>,
     pub(super) lengths: Vec<Length>,
     pub(super) together: Option<Together>,
 }
@@ -22,6 +20,8 @@ pub(super) struct ModelResult {
 /// The contestants' figures for one length of the prompt.
 pub(super) struct Length {
     pub(super) prompt_tokens: usize,
+    /// Bytes per second at which memory can be read, once a round.
+    pub(super) bandwidth: Vec<f64>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -100,7 +100,7 @@ impl ModelResult {
                 }
             }
             if let Some(decode) = length.ours(Class::Best).and_then(|row| row.median(Quantity::Decode)) {
-                let share = decode * self.weight_bytes / median(&self.bandwidth);
+                let share = decode * self.weight_bytes / median(&length.bandwidth);
                 add(
                     format!("weights read a second, decoding after {tokens} tokens / memory bandwidth"),
                     share,
@@ -174,8 +174,7 @@ pub(super) mod tests {
             bytes: 250_000_000,
             weight_bytes: 200e6,
             estimate: 90e6,
-            bandwidth: vec![8e9, 7e9, 9e9],
-            lengths: vec![Length { prompt_tokens: 512, rows }],
+            lengths: vec![Length { prompt_tokens: 512, bandwidth: vec![8e9, 7e9, 9e9], rows }],
             together: Some(Together { prompt_tokens: 128, sequences: 8, one: vec![30.0], all: vec![90.0] }),
         }
     }

@@ -19,7 +19,12 @@ pub(super) fn tables(result: &ModelResult, generate: usize, threads: usize, roun
     for ratio in result.ratios() {
         text += &format!("| {} | {:.2} |\n", ratio.what, ratio.value);
     }
-    let gigabytes: Vec<f64> = result.bandwidth.iter().map(|bandwidth| bandwidth * 1e-9).collect();
+    let gigabytes: Vec<f64> = result
+        .lengths
+        .iter()
+        .flat_map(|length| &length.bandwidth)
+        .map(|bandwidth| bandwidth * 1e-9)
+        .collect();
     text += &format!(
         "\nMemory bandwidth, {threads} threads reading: {} GB/s. Weights read for a token: {:.0} MB. Private memory as \
          `Model::estimate` says: {:.0} MB.\n",
