@@ -9,13 +9,7 @@ import time
 
 import onnxruntime_genai as og
 
-
-def status(field):
-    with open("/proc/self/status", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) * 1024
-    return None
+from report import report
 
 
 def generate(model, first_token, prompt_tokens, new_tokens):
@@ -46,13 +40,7 @@ def main():
     # What is done at first use does not count; another prompt, so that nothing of it is reused.
     generate(model, 50, 32, 2)
     prefill, decode = generate(model, 100, prompt_tokens, new_tokens)
-    print(json.dumps({
-        "load_s": load,
-        "prefill_tokens_per_s": prefill,
-        "decode_tokens_per_s": decode,
-        "peak_rss_bytes": status("VmHWM"),
-        "anonymous_bytes": status("RssAnon"),
-    }))
+    report(load, prefill, decode)
 
 
 main()

@@ -3,7 +3,6 @@
 usage: measure_openvino.py FILE THREADS PROMPT_TOKENS NEW_TOKENS
 """
 
-import json
 import sys
 import time
 
@@ -11,13 +10,7 @@ import numpy
 import openvino
 import openvino_genai
 
-
-def status(field):
-    with open("/proc/self/status", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) * 1024
-    return None
+from report import report
 
 
 def generate(pipeline, first_token, prompt_tokens, new_tokens):
@@ -43,13 +36,7 @@ def main():
     # What is compiled at first use does not count; another prompt, so that nothing of it is reused.
     generate(pipeline, 50, 32, 2)
     prefill, decode = generate(pipeline, 100, prompt_tokens, new_tokens)
-    print(json.dumps({
-        "load_s": load,
-        "prefill_tokens_per_s": prefill,
-        "decode_tokens_per_s": decode,
-        "peak_rss_bytes": status("VmHWM"),
-        "anonymous_bytes": status("RssAnon"),
-    }))
+    report(load, prefill, decode)
 
 
 main()

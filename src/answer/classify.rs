@@ -8,7 +8,7 @@ use super::trie::{Node, Pass, Trie};
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sampling::{LogSoftmax, exp, ln};
-use crate::session::sequence::only_row;
+use crate::session::sequence::rows_of;
 use crate::session::{CancelToken, Prompt, Session, Statistics};
 
 /// How a label's tokens are scored.
@@ -129,7 +129,9 @@ impl Session {
         loop {
             let logits = self.sequence.feed(&context, chunk, scorer.vocabulary(), &control)?;
             if let Some(logits) = logits {
-                scorer.score(&trie, 0, only_row(&logits)?, &mut scores)?;
+                for row in rows_of(&logits, 1)? {
+                    scorer.score(&trie, 0, row, &mut scores)?;
+                }
                 break;
             }
         }
@@ -168,14 +170,7 @@ impl Session {
         let vocabulary = scorer.vocabulary();
         let logits =
             self.sequence.score_tree(&pass.tokens, &pass.parents, &pass.positions, vocabulary, control)?;
-        if logits.nrows() != pass.nodes.len() {
-            let message = format!("{} rows of logits for {} positions", logits.nrows(), pass.nodes.len());
-            return Err(Error::new(ErrorKind::Internal, message));
-        }
-        for (&node, row) in pass.nodes.iter().zip(logits.rows()) {
-            let row = row
-                .to_slice()
-                .ok_or_else(|| Error::new(ErrorKind::Internal, "the engine's logits are not contiguous"))?;
+        for (&node, row) in pass.nodes.iter().zip(rows_of(&logits, pass.nodes.len())?) {
             scorer.score(trie, node, row, scores)?;
         }
         Ok(())

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sequence::only_row;
 use super::{Answer, Event, GenerateOptions, Prompt, Session, Stream};
 use crate::engine::{RunControl, SequenceInput};
 use crate::error::{Error, ErrorKind, Result};
@@ -119,7 +118,7 @@ fn step_together(lanes: &mut [&mut Lane<'_>]) {
         Ok(logits) => {
             drop(inputs);
             for (stream, logits) in streams.into_iter().zip(&logits) {
-                stream.generation.decoded(stream.session, only_row(logits), started);
+                stream.generation.decoded(stream.session, logits, started);
             }
         }
         // Nothing has changed. Each alone, so that only who is at fault fails.

@@ -22,13 +22,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::Array2;
 use zeroize::Zeroize;
 
 use self::lookup::Lookup;
 use super::answer_text::AnswerText;
 use super::constrained::Constrained;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, rows_of};
 use super::{Completion, Event, FinishReason, GenerateOptions, Outcome, Session, Speed, Statistics};
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,7 +161,7 @@ impl Generation {
     fn step(&mut self, session: &mut Session) -> Result<()> {
         let started = Instant::now();
         let result = self.feed(&mut session.sequence).and_then(|rows| match rows {
-            Some(logits) => self.accept(logits.view(), started),
+            Some(logits) => self.accept(&logits, started),
             None => {
                 self.count_time(started.elapsed());
                 Ok(())
@@ -251,7 +251,7 @@ impl Generation {
     }
 
     /// Steps 4 to 7, given the logits of the last token of `target`, and of the draft's tokens behind it.
-    fn accept(&mut self, logits: ArrayView2<'_, f32>, step_started: Instant) -> Result<()> {
+    fn accept(&mut self, logits: &Array2<f32>, step_started: Instant) -> Result<()> {
         let first = self.in_prompt();
         if first {
             self.count_time(step_started.elapsed());
@@ -266,32 +266,28 @@ impl Generation {
     }
 
     /// Chooses a token from each row of logits, as long as the rows' tokens are those that were chosen.
-    fn choose_all(&mut self, logits: ArrayView2<'_, f32>) -> Result<()> {
+    fn choose_all(&mut self, logits: &Array2<f32>) -> Result<()> {
+        let rows = rows_of(logits, 1 + self.draft.len())?;
         let known = self.target.len();
         let mut right = 0;
         let result = loop {
-            let Some(row) = logits.outer_iter().nth(right) else { break Ok(()) };
+            let Some(row) = rows.get(right) else { break Ok(()) };
             let first = self.in_prompt();
             let fed = self.target.len() - std::mem::replace(&mut self.fed, self.target.len());
             if !first {
                 self.statistics.decode_steps += fed;
             }
-            let row = row.to_slice().ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "the engine returned logits that do not lie together")
-            });
-            if let Err(error) = row.and_then(|row| self.choose(row)) {
+            if let Err(error) = self.choose(row) {
                 break Err(error);
             }
             let chosen = self.target.get(known..).unwrap_or_default();
-            if self.ended || !self.draft.starts_with(chosen) {
-                let is_same = |(a, b): &(&u32, &u32)| a == b;
-                right = chosen.iter().zip(&self.draft).take_while(is_same).count();
+            right = chosen.iter().zip(&self.draft).take_while(|(chosen, guessed)| chosen == guessed).count();
+            if self.ended || right < chosen.len() {
                 break Ok(());
             }
-            right = chosen.len();
         };
         self.statistics.drafted_tokens += self.draft.len();
-        self.statistics.accepted_tokens += right.min(self.draft.len());
+        self.statistics.accepted_tokens += right;
         self.lookup.learn(self.draft.len(), right);
         result
     }
@@ -384,13 +380,12 @@ impl Generation {
     }
 
     /// Goes on from the logits that a joint forward pass gave for the last token.
-    pub(super) fn decoded(&mut self, session: &mut Session, logits: Result<&[f32]>, step_started: Instant) {
+    pub(super) fn decoded(&mut self, session: &mut Session, logits: &Array2<f32>, step_started: Instant) {
         if let Some(token) = self.target.last() {
             session.sequence.extend(&[*token]);
         }
         self.draft.clear();
-        let result = logits
-            .and_then(|logits| self.accept(ArrayView1::from(logits).insert_axis(Axis(0)), step_started));
+        let result = self.accept(logits, step_started);
         if let Err(error) = self.settle(result, session) {
             self.error = Some(error);
         }

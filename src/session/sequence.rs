@@ -198,10 +198,33 @@ impl Drop for Sequence {
     }
 }
 
-/// The logits of the only position of a result.
-pub(crate) fn only_row(logits: &Array2<f32>) -> Result<&[f32]> {
-    if logits.nrows() == 1 { logits.as_slice() } else { None }.ok_or_else(|| {
-        let message = format!("the engine returned logits of shape {:?} for one position", logits.dim());
+/// The logits of each of the `positions` of a result.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] where they are those of more or fewer positions.
+pub(crate) fn rows_of(logits: &Array2<f32>, positions: usize) -> Result<Vec<&[f32]>> {
+    let rows: Option<Vec<&[f32]>> = logits.outer_iter().map(|row| row.to_slice()).collect();
+    rows.filter(|rows| rows.len() == positions).ok_or_else(|| {
+        let message =
+            format!("the engine returned logits of shape {:?} for {positions} positions", logits.dim());
         Error::new(ErrorKind::Internal, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_of_other_positions_than_asked_for_are_an_error() {
+        let logits = Array2::from_shape_fn((2, 3), |(row, column)| (3 * row + column) as f32);
+        assert_eq!(rows_of(&logits, 2).unwrap(), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]);
+        let across = logits.clone().reversed_axes();
+        for (logits, positions) in [(&logits, 1), (&logits, 3), (&across, 3)] {
+            let error = rows_of(logits, positions).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
+            assert!(error.message().contains(&format!("for {positions} positions")), "{error}");
+        }
+        assert!(rows_of(&Array2::zeros((0, 3)), 1).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use edgeslm::onnx::Node;
 use tempfile::TempDir;
 
 use super::golden_directory;
@@ -34,5 +35,17 @@ impl Copy {
         let mut model = edgeslm::onnx::Model::parse(&bytes).unwrap();
         edit(&mut model);
         std::fs::write(path, edgeslm::onnx::write(&model).unwrap()).unwrap();
+    }
+}
+
+/// A node of ONNX's own operators, named as its output.
+pub(crate) fn node(op_type: &'static str, inputs: &[&'static str], output: &'static str) -> Node<'static> {
+    Node {
+        name: output,
+        op_type,
+        domain: "",
+        inputs: inputs.to_vec(),
+        outputs: vec![output],
+        attributes: vec![],
     }
 }

@@ -1,25 +1,14 @@
 //! A pass for which a provider has not enough memory.
 
-use edgeslm::onnx::{Attribute, AttributeValue, DataType, Node, Tensor, TensorContent};
+use edgeslm::onnx::{Attribute, AttributeValue, DataType, Tensor, TensorContent};
 use edgeslm::session::{GenerateOptions, Prompt};
 use edgeslm::{ErrorKind, LoadOptions, Model};
 
-use super::copies::Copy;
+use super::copies::{Copy, node};
 use super::options;
 
 /// What a pass over more than one token asks for: 16 TiB.
 const NUMBERS: i64 = 1 << 42;
-
-fn node(op_type: &'static str, inputs: &[&'static str], output: &'static str) -> Node<'static> {
-    Node {
-        name: output,
-        op_type,
-        domain: "",
-        inputs: inputs.to_vec(),
-        outputs: vec![output],
-        attributes: vec![],
-    }
-}
 
 fn number(name: &'static str, data_type: DataType, content: TensorContent<'static>) -> Tensor<'static> {
     Tensor { name, data_type, dims: vec![1], content }

@@ -9,7 +9,7 @@ use edgeslm::onnx::{
 use edgeslm::{Error, LoadOptions, Model};
 use ndarray::{Array1, Array2};
 
-use super::copies::Copy;
+use super::copies::{Copy, node};
 use super::options;
 
 const SIZE: usize = 4;
@@ -39,14 +39,6 @@ fn write(copy: &Copy) {
     let cache = |name: &'static str, positions: &'static str| {
         let (one, size) = (Dimension::Fixed(1), Dimension::Fixed(SIZE as i64));
         info(name, DataType::Float32, vec![symbol("batch"), one, symbol(positions), size])
-    };
-    let node = |op_type: &'static str, inputs: &[&'static str], output: &'static str| Node {
-        name: output,
-        op_type,
-        domain: "",
-        inputs: inputs.to_vec(),
-        outputs: vec![output],
-        attributes: vec![],
     };
     let with = |mut node: Node<'static>, name: &'static str, value: AttributeValue<'static>| {
         node.attributes.push(Attribute { name, value });

@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::edgeslm::Edgeslm;
 use super::figures::Figures;
-use super::genai::Genai;
 use super::llama::Llama;
 use super::model::{Model, last_line};
-use super::openvino::OpenVino;
 use super::processor::Instructions;
+use super::python_peer::PythonPeer;
 
 /// The size of the work.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +40,9 @@ pub(super) struct Contestant {
 /// A runtime that is set up.
 pub(super) enum Program {
     Edgeslm(Edgeslm),
-    Genai(Genai),
+    Genai(PythonPeer),
     Llama(Llama),
-    OpenVino(OpenVino),
+    OpenVino(PythonPeer),
 }
 
 impl Contestant {
@@ -66,9 +65,8 @@ impl Program {
         let path = self.reads(model)?;
         let (mut command, read): (_, fn(&Value) -> anyhow::Result<Figures>) = match self {
             Self::Edgeslm(edgeslm) => (edgeslm.command(path, work), Figures::of_edgeslm),
-            Self::Genai(genai) => (genai.command(path, work), Figures::of_peer),
+            Self::Genai(peer) | Self::OpenVino(peer) => (peer.command(path, work), Figures::of_peer),
             Self::Llama(llama) => (llama.command(path, work), Figures::of_peer),
-            Self::OpenVino(openvino) => (openvino.command(path, work), Figures::of_peer),
         };
         let output = json_of(&mut command)?;
         let figures = read(&output).map_err(|error| format!("{error:#}"))?;

@@ -10,6 +10,7 @@ mod llama;
 mod model;
 mod openvino;
 mod processor;
+mod python_peer;
 mod record;
 mod results;
 mod table;

@@ -2,14 +2,13 @@
 
 mod memory;
 mod spread;
-mod together;
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use edgeslm::model::MemoryEstimate;
-use edgeslm::session::{GenerateOptions, Prompt, SessionOptions};
+use edgeslm::session::{GenerateOptions, Prompt, SessionOptions, Statistics, generate_batch};
 use edgeslm::{Error, ErrorKind, Model};
 use serde_json::{Value, json};
 
@@ -163,33 +162,36 @@ struct Answered {
     cache_bytes: u64,
 }
 
+/// Answers all prompts together: each is computed alone, then every pass has a token of each.
 fn answer(arguments: &Arguments, model: &Model) -> Result<Answered, Failure> {
     let Arguments { prompt_tokens, generate, sequences, .. } = *arguments;
     let vocabulary = model.engine().vocabulary_size();
-    if sequences == 1 {
-        let options = GenerateOptions {
-            max_tokens: generate as usize,
-            ignore_stop_tokens: true,
-            ..GenerateOptions::default()
-        };
-        let mut session = model.session(SessionOptions::default())?;
-        let prompt = Prompt::Tokens(prompt(1, prompt_tokens, vocabulary));
-        let statistics = session.generate(prompt, &options)?.outcome.statistics;
-        return Ok(Answered {
-            first_token: statistics.time_to_first_token.map(|time| time.as_secs_f64()),
-            prefill: statistics.prefill_rate(),
-            decode: statistics.decode_rate(),
-            cache_bytes: statistics.cache_bytes,
-        });
-    }
-    let prompts: Vec<_> = (1..=sequences).map(|seed| prompt(seed, prompt_tokens, vocabulary)).collect();
-    let together = together::generate(model.engine().as_ref(), &prompts, generate as usize)?;
-    let first_token = together.first_token.as_secs_f64();
+    let options = GenerateOptions {
+        max_tokens: generate as usize,
+        ignore_stop_tokens: true,
+        ..GenerateOptions::default()
+    };
+    let sessions = (0..sequences).map(|_| model.session(SessionOptions::default()));
+    let mut sessions = sessions.collect::<edgeslm::Result<Vec<_>>>()?;
+    let requests = sessions.iter_mut().zip(1..).map(|(session, seed)| {
+        (session, Prompt::Tokens(prompt(seed, prompt_tokens, vocabulary)), options.clone())
+    });
+    let answers = generate_batch(requests.collect()).into_iter();
+    let statistics = answers.map(|answer| Ok(answer?.outcome.statistics));
+    let statistics = statistics.collect::<edgeslm::Result<Vec<Statistics>>>()?;
+    let prefill_time: Duration = statistics.iter().map(|one| one.prefill_time).sum();
+    // A pass counts for each of its answers.
+    let decode_time = statistics.iter().map(|one| one.decode_time).max().unwrap_or_default();
+    let steps: usize = statistics.iter().map(|one| one.decode_steps).sum();
     Ok(Answered {
-        first_token: Some(first_token),
-        prefill: (sequences * prompt_tokens) as f64 / first_token,
-        decode: (sequences * (generate - 1)) as f64 / together.decode.as_secs_f64(),
-        cache_bytes: together.cache_bytes,
+        first_token: statistics
+            .iter()
+            .filter_map(|one| one.time_to_first_token)
+            .max()
+            .map(|time| time.as_secs_f64()),
+        prefill: (sequences * prompt_tokens) as f64 / prefill_time.as_secs_f64(),
+        decode: steps as f64 / decode_time.as_secs_f64(),
+        cache_bytes: statistics.iter().map(|one| one.cache_bytes).sum(),
     })
 }
 
