@@ -411,7 +411,11 @@ fn weights_by_kind(program: &Program) -> BTreeMap<String, u64> {
 /// Opens the directory, with the graph that is preferred.
 pub(super) type Open<'o, 'a> = dyn Fn(GraphPreference) -> Result<ModelDirectory<'a>> + 'o;
 
-fn open(path: &Path, options: &LoadOptions, prefer: GraphPreference) -> Result<ModelDirectory<'static>> {
+pub(super) fn open(
+    path: &Path,
+    options: &LoadOptions,
+    prefer: GraphPreference,
+) -> Result<ModelDirectory<'static>> {
     let overrides =
         DirectoryOverrides { graph: options.graph.clone(), follow_links: options.follow_links, prefer };
     ModelDirectory::open(path, &overrides)

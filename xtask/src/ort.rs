@@ -69,6 +69,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let variables = variables()?;
     let cargo = |arguments: &[&str]| succeed(cargo_command(arguments).envs(variables.iter().cloned()));
     cargo(TESTS)?;
+    cargo(&["test", "--package", "edgeslm", "--lib", "model::ort"])?;
     cargo(&["test", "--workspace", "--test", "behaviour", "the_shared_cases_in_onnx_runtime"])
 }
 

@@ -215,6 +215,13 @@ impl OrtEngine {
         })
     }
 
+    /// An engine of the CPU provider with masks as wide as the cache.
+    #[cfg(test)]
+    pub(crate) fn with_static_masks(mut self) -> Self {
+        self.row = &providers::CPU_WITH_STATIC_MASKS;
+        self
+    }
+
     /// The provider that runs the model; never [`Provider::Auto`].
     #[must_use]
     pub fn provider(&self) -> Provider {

@@ -66,6 +66,10 @@ pub(super) const ROWS: [&Row; 10] = [
 pub(super) const AUTO: [Provider; 5] =
     [Provider::Cuda, Provider::DirectMl, Provider::WebGpu, Provider::OpenVino, Provider::Cpu];
 
+/// For tests of what only other providers need.
+#[cfg(test)]
+pub(super) static CPU_WITH_STATIC_MASKS: Row = Row { static_mask: true, ..cpu::ROW };
+
 /// Folders and variants of graphs for the processor.
 pub(super) const CPU_FOLDERS: &[&str] = &["cpu_and_mobile", "cpu"];
 pub(super) const CPU_VARIANTS: &[&str] = &["q4", "q4f16", "fp16", "fp32"];
