@@ -7,11 +7,12 @@
 #![allow(clippy::expect_used, reason = "a benchmark has nobody to report an error to")]
 
 use std::hint::black_box;
+use std::sync::Mutex;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeslm::kernels::{
     ActivationLayout, AttentionScale, AttentionState, BlockActivations, BlockMatrix, BlockShape, Floats,
-    KernelTable, KvBlock, Scope, Team, ZeroPoints,
+    KernelTable, KvBlock, Scope, Team, WeightPanel, ZeroPoints,
 };
 
 /// Output and input features.
@@ -23,6 +24,10 @@ const PREFILL_TOKENS: usize = 256;
 fn team() -> Team {
     let threads = std::env::var("EDGESLM_BENCH_THREADS").ok().and_then(|threads| threads.parse().ok());
     Team::new(threads).expect("threads")
+}
+
+fn panels(team: &Team) -> Vec<Mutex<WeightPanel>> {
+    (0..team.threads()).map(|_| Mutex::default()).collect()
 }
 
 struct Weights {
@@ -51,7 +56,7 @@ impl Weights {
 fn activations(kernels: &KernelTable, matrix: &BlockMatrix<'_>, tokens: usize) -> BlockActivations {
     let x: Vec<_> = (0..matrix.columns()).map(|k| (k % 97) as f32 * 0.01 - 0.5).collect();
     let mut activations = BlockActivations::new();
-    activations.reset(tokens, matrix.columns(), ActivationLayout::of(matrix));
+    activations.reset(tokens, matrix.columns(), kernels.layout(matrix.shape().bits, tokens));
     for mut token in activations.tokens_mut() {
         kernels.quantise(&x, &mut token);
     }
@@ -63,10 +68,12 @@ fn multiply(
     scope: &mut Scope<'_>,
     matrix: &BlockMatrix<'_>,
     activations: &BlockActivations,
+    panels: &[Mutex<WeightPanel>],
     out: &mut [f32],
 ) {
-    scope.run_columns(out, matrix.rows(), 64, |rows, out, _| {
-        kernels.multiply_int8(matrix, rows, activations, out);
+    scope.run_columns(out, matrix.rows(), 128, |rows, out, worker| {
+        let mut panel = panels[worker].lock().expect("no thread panicked");
+        kernels.multiply_int8(matrix, rows, activations, &mut panel, out);
     });
 }
 
@@ -95,6 +102,7 @@ fn read_bandwidth(criterion: &mut Criterion) {
 
 fn decode(criterion: &mut Criterion) {
     let team = team();
+    let panels = panels(&team);
     let mut group = criterion.benchmark_group("decode");
     group.sample_size(10);
     for bits in [4, 8] {
@@ -110,7 +118,7 @@ fn decode(criterion: &mut Criterion) {
                     BenchmarkId::new(format!("{}/int{bits}", kernels.name()), format!("{rows}x{columns}"));
                 group.bench_function(id, |bencher| {
                     team.enter(|scope| {
-                        bencher.iter(|| multiply(kernels, scope, &matrix, &activations, &mut out));
+                        bencher.iter(|| multiply(kernels, scope, &matrix, &activations, &panels, &mut out));
                     });
                 });
             }
@@ -120,6 +128,7 @@ fn decode(criterion: &mut Criterion) {
 
 fn prefill(criterion: &mut Criterion) {
     let team = team();
+    let panels = panels(&team);
     let mut group = criterion.benchmark_group("prefill");
     group.sample_size(10);
     for bits in [4, 8] {
@@ -136,7 +145,7 @@ fn prefill(criterion: &mut Criterion) {
                 let id = BenchmarkId::new(format!("{}/int{bits}", kernels.name()), &shape);
                 group.bench_function(id, |bencher| {
                     team.enter(|scope| {
-                        bencher.iter(|| multiply(kernels, scope, &matrix, &activations, &mut out));
+                        bencher.iter(|| multiply(kernels, scope, &matrix, &activations, &panels, &mut out));
                     });
                 });
                 if bits == 4 {

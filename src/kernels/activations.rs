@@ -1,28 +1,32 @@
 //! Activations quantised to 8 bits in blocks of 16, laid out so that the integer kernels load them as they are.
 
+use std::marker::PhantomData;
 use std::ops::Range;
-
-use super::matrix::BlockMatrix;
 
 /// Activations are handed out to threads, and padded, in units of this many columns.
 pub const COLUMN_UNIT: usize = 256;
 
-/// In which order the codes lie; which one a matrix needs depends on the width of its codes.
+/// Tokens whose codes lie side by side in [`ActivationLayout::Grouped`].
+pub const GROUP_TOKENS: usize = 16;
+
+/// In which order the codes lie; [`super::KernelTable::layout`] tells which one a product needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ActivationLayout {
-    /// For 4-bit weights: per 256 k, four parts. They hold of each 16 k the first four even ones, the first four odd ones, the
-    /// last four even ones and the last four odd ones.
+    /// For 4-bit weights and few tokens: per 256 k, four parts. They hold of each 16 k the first four even ones, the first four
+    /// odd ones, the last four even ones and the last four odd ones.
     #[default]
     Split,
+    /// For 4-bit weights and many tokens: per group of 16 tokens and 16 k, the same four parts of each token.
+    Grouped,
     /// For 8-bit weights: in order of k.
     Natural,
 }
 
 impl ActivationLayout {
-    /// The layout that [`super::KernelTable::multiply_int8`] needs for `matrix`.
+    /// How many neighbouring tokens one thread should quantise, so that no other writes to the same cache lines.
     #[must_use]
-    pub fn of(matrix: &BlockMatrix<'_>) -> Self {
-        if matrix.shape.bits == 4 { Self::Split } else { Self::Natural }
+    pub fn neighbours(self) -> usize {
+        if self == Self::Grouped { GROUP_TOKENS } else { 1 }
     }
 }
 
@@ -38,6 +42,18 @@ pub(super) struct SplitChunk {
     pub(super) offsets: [i32; 16],
 }
 
+/// 16 k of 16 tokens: lane t stands for token t of a group.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct GroupBlock {
+    /// Each part has 4 codes a token: of its first 8 k the even ones, then the odd ones; the same of its last 8 k.
+    pub(super) parts: [[i8; 64]; 4],
+    /// The scale of each token's block.
+    pub(super) scales: [f32; 16],
+    /// Minus 8 times the sum of each token's codes.
+    pub(super) offsets: [i32; 16],
+}
+
 /// 64 k of one token: lane l of 16 stands for k 4l to 4l + 3.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -50,8 +66,11 @@ pub(super) struct NaturalChunk {
 }
 
 const EMPTY_SPLIT: SplitChunk = SplitChunk { parts: [[0; 64]; 4], scales: [0.0; 16], offsets: [0; 16] };
+const EMPTY_GROUP: GroupBlock = GroupBlock { parts: [[0; 64]; 4], scales: [0.0; 16], offsets: [0; 16] };
 const EMPTY_NATURAL: NaturalChunk = NaturalChunk { codes: [0; 64], scales: [0.0; 16], offsets: [0; 16] };
 
+/// Blocks of 16 k in a unit.
+const UNIT_BLOCKS: usize = COLUMN_UNIT / 16;
 /// Chunks of 64 k in a unit.
 const NATURAL_CHUNKS: usize = COLUMN_UNIT / 64;
 /// How many sums a unit has at each level: over 16, 32, 64 and 128 k.
@@ -65,6 +84,8 @@ pub struct BlockActivations {
     units: usize,
     layout: ActivationLayout,
     split: Vec<SplitChunk>,
+    /// By group, block of a unit and unit.
+    grouped: Vec<GroupBlock>,
     natural: Vec<NaturalChunk>,
     sums: [Vec<f32>; 4],
 }
@@ -85,6 +106,10 @@ impl BlockActivations {
         let total = tokens * units;
         match layout {
             ActivationLayout::Split => grow(&mut self.split, total, EMPTY_SPLIT),
+            ActivationLayout::Grouped => {
+                let groups = tokens.div_ceil(GROUP_TOKENS);
+                grow(&mut self.grouped, groups * units * UNIT_BLOCKS, EMPTY_GROUP);
+            }
             ActivationLayout::Natural => grow(&mut self.natural, NATURAL_CHUNKS * total, EMPTY_NATURAL),
         }
         for (sums, per_unit) in self.sums.iter_mut().zip(SUMS_OF_UNIT) {
@@ -110,20 +135,25 @@ impl BlockActivations {
         self.layout
     }
 
-    /// Bytes of one row of `columns`.
+    /// Bytes that a new buffer holds after [`reset`](Self::reset).
     #[must_use]
-    pub fn token_bytes(columns: usize, layout: ActivationLayout) -> usize {
+    pub fn bytes_for(tokens: usize, columns: usize, layout: ActivationLayout) -> usize {
         let codes = match layout {
-            ActivationLayout::Split => size_of::<SplitChunk>(),
-            ActivationLayout::Natural => NATURAL_CHUNKS * size_of::<NaturalChunk>(),
+            ActivationLayout::Split => tokens * size_of::<SplitChunk>(),
+            ActivationLayout::Grouped => {
+                tokens.div_ceil(GROUP_TOKENS) * UNIT_BLOCKS * size_of::<GroupBlock>()
+            }
+            ActivationLayout::Natural => tokens * NATURAL_CHUNKS * size_of::<NaturalChunk>(),
         };
-        columns.div_ceil(COLUMN_UNIT) * (codes + SUMS_OF_UNIT.iter().sum::<usize>() * size_of::<f32>())
+        let sums = tokens * SUMS_OF_UNIT.iter().sum::<usize>() * size_of::<f32>();
+        columns.div_ceil(COLUMN_UNIT) * (codes + sums)
     }
 
     /// Bytes that the buffer holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.split.capacity() * size_of::<SplitChunk>()
+            + self.grouped.capacity() * size_of::<GroupBlock>()
             + self.natural.capacity() * size_of::<NaturalChunk>()
             + self.sums.iter().map(|sums| sums.capacity() * 4).sum::<usize>()
     }
@@ -147,6 +177,7 @@ impl BlockActivations {
             layout,
             columns: 0,
             split: &mut self.split,
+            grouped: GroupedTokenMut::NONE,
             natural: &mut self.natural,
             sums: self.sums.each_mut().map(Vec::as_mut_slice),
         };
@@ -156,6 +187,16 @@ impl BlockActivations {
             token.columns = columns;
             all.push(token);
             rest = remaining;
+        }
+        if layout == ActivationLayout::Grouped {
+            let groups = self.grouped.chunks_mut(units * UNIT_BLOCKS);
+            for (tokens, group) in all.chunks_mut(GROUP_TOKENS).zip(groups) {
+                let first = group.as_mut_ptr();
+                for (lane, token) in tokens.iter_mut().enumerate() {
+                    token.grouped =
+                        GroupedTokenMut { first, stride: units, units, lane, marker: PhantomData };
+                }
+            }
         }
         all
     }
@@ -187,6 +228,11 @@ impl BlockActivations {
 
     pub(super) fn split_chunks(&self, token: usize) -> &[SplitChunk] {
         &self.split[token * self.units..][..self.units]
+    }
+
+    /// Block `block` of every unit, for the tokens of group `group`.
+    pub(super) fn group_blocks(&self, group: usize, block: usize) -> &[GroupBlock] {
+        &self.grouped[(group * UNIT_BLOCKS + block) * self.units..][..self.units]
     }
 
     pub(super) fn natural_chunks(&self, token: usize) -> &[NaturalChunk] {
@@ -232,6 +278,7 @@ pub struct ActivationsMut<'a> {
     pub(super) layout: ActivationLayout,
     pub(super) columns: usize,
     pub(super) split: &'a mut [SplitChunk],
+    pub(super) grouped: GroupedTokenMut<'a>,
     pub(super) natural: &'a mut [NaturalChunk],
     pub(super) sums: [&'a mut [f32]; 4],
 }
@@ -248,6 +295,7 @@ impl ActivationsMut<'_> {
         let (split, split_rest) = self.split.split_at_mut(chunks(ActivationLayout::Split, 1));
         let (natural, natural_rest) =
             self.natural.split_at_mut(chunks(ActivationLayout::Natural, NATURAL_CHUNKS));
+        let (grouped, grouped_rest) = self.grouped.split_at(units);
         let mut level = 0;
         let pairs = self.sums.map(|sums| {
             let pair = sums.split_at_mut(units * SUMS_OF_UNIT[level]);
@@ -256,14 +304,71 @@ impl ActivationsMut<'_> {
         });
         let [a, b, c, d] = pairs;
         (
-            Self { layout: self.layout, columns: 0, split, natural, sums: [a.0, b.0, c.0, d.0] },
+            Self { layout: self.layout, columns: 0, split, grouped, natural, sums: [a.0, b.0, c.0, d.0] },
             Self {
                 layout: self.layout,
                 columns: 0,
                 split: split_rest,
+                grouped: grouped_rest,
                 natural: natural_rest,
                 sums: [a.1, b.1, c.1, d.1],
             },
         )
+    }
+}
+
+/// The blocks of one token among those of its group, for some units.
+#[derive(Debug)]
+pub(super) struct GroupedTokenMut<'a> {
+    /// The group's block 0 of the first unit.
+    first: *mut GroupBlock,
+    /// Units of the whole row: the distance from a block to the next of the same unit.
+    stride: usize,
+    units: usize,
+    /// The token's place in its group, below [`GROUP_TOKENS`].
+    lane: usize,
+    marker: PhantomData<&'a mut [GroupBlock]>,
+}
+
+// SAFETY: an exclusive borrow of one token's plain numbers, as `&mut [SplitChunk]` is.
+unsafe impl Send for GroupedTokenMut<'_> {}
+// SAFETY: as above; shared access gives no access to the numbers.
+unsafe impl Sync for GroupedTokenMut<'_> {}
+
+impl GroupedTokenMut<'_> {
+    const NONE: Self =
+        Self { first: std::ptr::null_mut(), stride: 0, units: 0, lane: 0, marker: PhantomData };
+
+    /// The blocks before `unit`, and those from it on; all of a token without units stay without.
+    fn split_at(self, unit: usize) -> (Self, Self) {
+        let units = unit.min(self.units);
+        let right = Self {
+            // Within the group's blocks of its first 16 k, or one past them.
+            first: self.first.wrapping_add(units),
+            units: self.units - units,
+            ..self
+        };
+        (Self { units, ..self }, right)
+    }
+
+    /// Writes block `block` of unit `unit`: the four parts' codes, their scale, and minus 8 times their sum.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    #[inline(always)]
+    pub(super) fn write(&mut self, unit: usize, block: usize, parts: [[i8; 4]; 4], scale: f32, offset: i32) {
+        assert!(unit < self.units && block < UNIT_BLOCKS, "block {block} of unit {unit}");
+        let to = self.first.wrapping_add(block * self.stride + unit);
+        // SAFETY: `tokens_mut` borrowed `UNIT_BLOCKS * stride` blocks exclusively and gave each token of the group a lane of its
+        // own, below 16; `split_at` gives each unit to one view. Only this lane's numbers are written, and no reference to a
+        // block is made.
+        unsafe {
+            for part in 0..4 {
+                let codes: *mut [i8; 4] = (&raw mut (*to).parts[part]).cast();
+                codes.add(self.lane).write(parts[part]);
+            }
+            (&raw mut (*to).scales).cast::<f32>().add(self.lane).write(scale);
+            (&raw mut (*to).offsets).cast::<i32>().add(self.lane).write(offset);
+        }
     }
 }

@@ -45,7 +45,7 @@ mod vector;
 mod zero_points;
 
 pub use activations::{
-    ActivationColumnsMut, ActivationLayout, ActivationsMut, BlockActivations, COLUMN_UNIT,
+    ActivationColumnsMut, ActivationLayout, ActivationsMut, BlockActivations, COLUMN_UNIT, GROUP_TOKENS,
 };
 pub use attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock, KvBlockMut};
 pub use columns::ColumnsMut;
@@ -53,5 +53,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use matrix::{
     BlockMatrix, BlockMatrixKn, BlockShape, DenseLayout, DenseMatrix, Floats, Rows, ZeroPoints,
 };
+pub use multiply_panel::WeightPanel;
 pub use table::{KernelTable, ROW_VARIABLE};
 pub use team::{Scope, Team};

@@ -12,10 +12,12 @@ use super::lanes::neon::{I8MM, Neon};
 use super::lanes::{BF16, F16, F32, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
 use super::multiply_int8::{self, TILE_ROWS, finish, tile_rows, write};
-use super::multiply_panel::{CHUNK_COLUMNS, FEWEST_TOKENS, TOKEN_BLOCK, unpack};
+use super::multiply_panel::{CHUNK_COLUMNS, FEWEST_TOKENS, Unpacking, WeightPanel};
 
 /// Chunks of a panel: 12 KiB, beside as much of four tokens in the first-level cache.
 const PANEL_CHUNKS: usize = 8;
+/// Tokens that share a panel; their sums take 64 KiB of the stack.
+const TOKEN_BLOCK: usize = 64;
 /// Tokens that share a pass over a panel.
 const GROUP: usize = 4;
 /// 256 k of four rows, by quarter of the lanes, pair of rows and lane.
@@ -50,10 +52,11 @@ pub(super) fn multiply(
     matrix: &BlockMatrix<'_>,
     rows: Rows<'_>,
     activations: &BlockActivations,
+    panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
     if matrix.shape.bits != 4 || activations.tokens() < FEWEST_TOKENS {
-        return multiply_int8::multiply(lanes, matrix, rows, activations, out);
+        return multiply_int8::multiply(lanes, matrix, rows, activations, panel, out);
     }
     match matrix.scales {
         Floats::F32(_) => run::<F32>(lanes, matrix, rows, activations, out),
@@ -76,6 +79,7 @@ fn run<const FORMAT: u8>(
     let zeros = simd!([[[vdupq_n_f32(0.0); 4]; 4]; 4]);
     let mut sums = [zeros; TOKEN_BLOCK / GROUP];
     let mut panel = [EMPTY_CHUNK; PANEL_CHUNKS];
+    let unpacking = Unpacking::<_, FORMAT>::new(lanes, matrix);
     for start in (0..tokens).step_by(TOKEN_BLOCK) {
         let end = tokens.min(start + TOKEN_BLOCK);
         let sums = &mut sums[..(end - start).div_ceil(GROUP)];
@@ -85,7 +89,7 @@ fn run<const FORMAT: u8>(
             for first in (0..chunks).step_by(PANEL_CHUNKS) {
                 let range = first..chunks.min(first + PANEL_CHUNKS);
                 let panel = &mut panel[..range.len()];
-                fill::<FORMAT>(lanes, matrix, tile_rows, first, panel);
+                fill(lanes, &unpacking, tile_rows, first, panel);
                 for (group, sums) in sums.iter_mut().enumerate() {
                     // A short group computes the last token again.
                     let chunks = [0, 1, 2, 3].map(|index| {
@@ -111,13 +115,13 @@ fn run<const FORMAT: u8>(
 #[inline(always)]
 fn fill<const FORMAT: u8>(
     lanes: Neon<I8MM>,
-    matrix: &BlockMatrix<'_>,
+    unpacking: &Unpacking<'_, Neon<I8MM>, FORMAT>,
     rows: [usize; TILE_ROWS],
     first: usize,
     panel: &mut [PanelChunk],
 ) {
     for (index, chunk) in (first..).zip(panel) {
-        let unpacked = rows.map(|row| unpack::<_, FORMAT>(lanes, matrix, row, index));
+        let unpacked = rows.map(|row| unpacking.chunk(lanes, row, index));
         for quarter in 0..4 {
             for pair in 0..2 {
                 let (one, other) = (2 * pair, 2 * pair + 1);

@@ -1,10 +1,10 @@
 //! Products of block-quantised weights with quantised activations.
 
-use super::activations::{BlockActivations, NaturalChunk, SplitChunk};
+use super::activations::{ActivationLayout, BlockActivations, NaturalChunk, SplitChunk};
 use super::columns::ColumnsMut;
 use super::lanes::{BF16, F16, F32, Lanes, Spread, padded, size_of_format, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
-use super::multiply_panel;
+use super::multiply_panel::{self, WeightPanel};
 use super::zero_points::{centred_zero_points, is_middle, load_floats};
 
 /// Output features that share a pass over the activations.
@@ -116,12 +116,13 @@ pub(super) fn multiply<L: Lanes>(
     matrix: &BlockMatrix<'_>,
     rows: Rows<'_>,
     activations: &BlockActivations,
+    panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
     match (matrix.shape.bits, matrix.scales) {
-        (4, Floats::F32(_)) => four_bits::<L, F32>(lanes, matrix, rows, activations, out),
-        (4, Floats::F16(_)) => four_bits::<L, F16>(lanes, matrix, rows, activations, out),
-        (4, Floats::Bf16(_)) => four_bits::<L, BF16>(lanes, matrix, rows, activations, out),
+        (4, Floats::F32(_)) => four_bits::<L, F32>(lanes, matrix, rows, activations, panel, out),
+        (4, Floats::F16(_)) => four_bits::<L, F16>(lanes, matrix, rows, activations, panel, out),
+        (4, Floats::Bf16(_)) => four_bits::<L, BF16>(lanes, matrix, rows, activations, panel, out),
         (_, Floats::F32(_)) => run::<L, EightBits, F32>(lanes, matrix, rows, activations, out),
         (_, Floats::F16(_)) => run::<L, EightBits, F16>(lanes, matrix, rows, activations, out),
         (_, Floats::Bf16(_)) => run::<L, EightBits, BF16>(lanes, matrix, rows, activations, out),
@@ -135,10 +136,11 @@ fn four_bits<L: Lanes, const FORMAT: u8>(
     matrix: &BlockMatrix<'_>,
     rows: Rows<'_>,
     activations: &BlockActivations,
+    panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
-    if activations.tokens() >= multiply_panel::FEWEST_TOKENS {
-        multiply_panel::run::<L, FORMAT>(lanes, matrix, rows, activations, out);
+    if activations.layout() == ActivationLayout::Grouped {
+        multiply_panel::run::<L, FORMAT>(lanes, matrix, rows, activations, panel, out);
     } else {
         run::<L, FourBits, FORMAT>(lanes, matrix, rows, activations, out);
     }

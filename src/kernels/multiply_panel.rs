@@ -1,38 +1,70 @@
-//! Products of 4-bit weights with many tokens: a few rows are unpacked into a panel on the stack, a segment of their columns at a
-//! time, and meet all tokens there. The operations on each number are those of [`multiply_int8`](super::multiply_int8), in the
-//! same order.
+//! Products of 4-bit weights with many tokens: some rows are unpacked into a panel in the second-level cache and meet groups
+//! of 16 tokens there, a lane a token, so that the weights of 4 k are one broadcast. The operations on each number are those of
+//! [`multiply_int8`](super::multiply_int8), in the same order: lane l of a chunk there is block l here.
 
-use super::activations::{BlockActivations, SplitChunk};
+use super::activations::{BlockActivations, GROUP_TOKENS, GroupBlock};
 use super::columns::ColumnsMut;
-use super::lanes::{Lanes, padded, size_of_format, unroll};
+use super::lanes::{Lanes, padded, size_of_format};
 use super::matrix::{BlockMatrix, Rows};
-use super::multiply_int8::{spreads, write};
+use super::multiply_int8::spreads;
 
 /// Columns of a chunk, and the bytes of its weights in a row.
 pub(super) const CHUNK_COLUMNS: usize = 256;
 const CHUNK_BYTES: usize = CHUNK_COLUMNS / 2;
-/// Rows of a panel.
-const PANEL_ROWS: usize = 8;
-/// Chunks of a panel: 10 KiB, beside 6 KiB of four tokens in the first-level cache.
-const PANEL_CHUNKS: usize = 4;
-/// Tokens that share a panel; their sums take 32 KiB of the stack.
-pub(super) const TOKEN_BLOCK: usize = 64;
 /// For fewer tokens a panel costs more than it saves.
 pub(super) const FEWEST_TOKENS: usize = 8;
+/// The largest panel, unless a few rows are larger: a quarter of it stays in the first-level cache.
+const PANEL_BYTES: usize = 96 << 10;
+/// Activations of this many bytes stay in the second-level cache while panels come and go.
+const TOKEN_BLOCK_BYTES: usize = 768 << 10;
+/// The most rows of a panel: their sums take 20 KiB of the stack.
+const PANEL_ROWS: usize = 64;
+/// Rows that meet a block of activations at a time, where registers are many and where they are few.
+const WIDE_ROWS: usize = 8;
+const NARROW_ROWS: usize = 2;
+/// The order of blocks in which the tree of 16 sums needs to remember one sum a level only.
+const TREE_ORDER: [usize; 16] = [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
 
-/// 256 k of a row.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct PanelChunk {
-    /// As the parts of a [`SplitChunk`].
-    parts: [[u8; 64]; 4],
-    /// The scale of each lane.
-    scales: [f32; 16],
+/// Of a row's chunk, the blocks i, 4 + i, 8 + i and 12 + i.
+#[derive(Debug, Clone, Copy, Default)]
+struct Quad {
+    /// By block, the parts as those of a [`GroupBlock`].
+    codes: [[u8; 16]; 4],
+    /// By block.
+    scales: [f32; 4],
 }
 
-type Panel = [[PanelChunk; PANEL_ROWS]; PANEL_CHUNKS];
-/// The sums of each row's lanes.
-type TokenSums = [[f32; 16]; PANEL_ROWS];
+/// Sums by row and token of the panel's rows: the left halves of the tree's open pairs, and at last the totals.
+type Levels = [[[f32; 16]; PANEL_ROWS]; 5];
+
+/// Unpacked weights, a buffer to be used again and again: at most 96 KiB for up to 9,600 columns.
+#[derive(Debug, Clone, Default)]
+pub struct WeightPanel {
+    /// By number of the quad, tile of rows, chunk and row of the tile.
+    quads: Vec<Quad>,
+}
+
+impl WeightPanel {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of a panel for a matrix of `columns` columns, at most.
+    #[must_use]
+    pub fn bytes_for(columns: usize) -> usize {
+        panel_rows(columns.div_ceil(CHUNK_COLUMNS), WIDE_ROWS) * row_bytes(columns.div_ceil(CHUNK_COLUMNS))
+    }
+}
+
+const fn row_bytes(chunks: usize) -> usize {
+    chunks * 4 * size_of::<Quad>()
+}
+
+fn panel_rows(chunks: usize, tile: usize) -> usize {
+    (PANEL_BYTES / row_bytes(chunks) / tile * tile).clamp(tile, PANEL_ROWS)
+}
 
 /// Writes `out[token][i]` for output feature `rows.at(i)`, without zero points and bias.
 #[inline(always)]
@@ -41,149 +73,247 @@ pub(super) fn run<L: Lanes, const FORMAT: u8>(
     matrix: &BlockMatrix<'_>,
     rows: Rows<'_>,
     activations: &BlockActivations,
+    panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
-    let tokens = activations.tokens();
-    let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
-    let mut panel: Panel =
-        [[PanelChunk { parts: [[0; 64]; 4], scales: [0.0; 16] }; PANEL_ROWS]; PANEL_CHUNKS];
-    let mut sums: [TokenSums; TOKEN_BLOCK] = [[[0.0; 16]; PANEL_ROWS]; TOKEN_BLOCK];
-    for start in (0..tokens).step_by(TOKEN_BLOCK) {
-        let end = tokens.min(start + TOKEN_BLOCK);
-        for position in (0..rows.len()).step_by(PANEL_ROWS) {
-            let count = PANEL_ROWS.min(rows.len() - position);
-            let sums = &mut sums[..(end - start).next_multiple_of(4)];
-            sums.fill([[0.0; 16]; PANEL_ROWS]);
-            for first in (0..chunks).step_by(PANEL_CHUNKS) {
-                let range = first..chunks.min(first + PANEL_CHUNKS);
-                let panel = &mut panel[..range.len()];
-                for row in 0..count {
-                    fill::<L, FORMAT>(lanes, matrix, rows.at(position + row), first, panel, row);
-                }
-                for (group, sums) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                    // A short group computes the last token again.
-                    let chunks = [0, 1, 2, 3].map(|index| {
-                        let token = (start + 4 * group + index).min(end - 1);
-                        &activations.split_chunks(token)[range.clone()]
-                    });
-                    for row in (0..count).step_by(if L::WIDE { 4 } else { 2 }) {
-                        multiply_group(lanes, panel, chunks, row, sums);
-                    }
-                }
-            }
-            for (token, sums) in (start..end).zip(&*sums) {
-                for row in (0..count).step_by(4) {
-                    let sums = [0, 1, 2, 3].map(|index| lanes.load(&sums[row + index]));
-                    let totals = lanes.sum4(sums);
-                    write(&mut out.row_mut(token)[..position + count], position + row, totals);
-                }
-            }
-        }
-    }
-}
-
-/// Unpacks the chunks of a row from `first` on into row `to` of the panel.
-#[inline(always)]
-fn fill<L: Lanes, const FORMAT: u8>(
-    lanes: L,
-    matrix: &BlockMatrix<'_>,
-    row: usize,
-    first: usize,
-    panel: &mut [[PanelChunk; PANEL_ROWS]],
-    to: usize,
-) {
-    for (index, chunk) in (first..).zip(panel) {
-        let (weights, scales) = unpack::<L, FORMAT>(lanes, matrix, row, index);
-        lanes.store_nibbles(weights, &mut chunk[to].parts);
-        lanes.store(scales, &mut chunk[to].scales);
-    }
-}
-
-/// The codes of chunk `index` of a row, and the scale of each lane; zeros past the end.
-#[inline(always)]
-pub(super) fn unpack<L: Lanes, const FORMAT: u8>(
-    lanes: L,
-    matrix: &BlockMatrix<'_>,
-    row: usize,
-    index: usize,
-) -> (L::Nibbles, L::Float) {
-    let (flip, block_size) = (matrix.shape.flip(), matrix.shape.block_size);
-    let bytes = matrix.row_codes(row).get(CHUNK_BYTES * index..).unwrap_or(&[]);
-    let weights = match bytes.first_chunk() {
-        Some(bytes) => lanes.load_nibbles(bytes, flip),
-        None => lanes.load_nibbles_partial(bytes, flip),
-    };
-    let [usual, across] = spreads(CHUNK_COLUMNS, block_size);
-    let block = index * CHUNK_COLUMNS / block_size;
-    let left_of_block = block_size - index * CHUNK_COLUMNS % block_size;
-    let spread = if left_of_block < CHUNK_COLUMNS.min(block_size) { across } else { usual };
-    let rest = &matrix.row_scales(row)[block * size_of_format(FORMAT)..];
-    let short;
-    let pointer = if rest.len() >= 64 {
-        rest.as_ptr()
-    } else {
-        short = padded::<64>(rest);
-        short.as_ptr()
-    };
-    // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
-    let scales = unsafe { lanes.spread_scales::<FORMAT>(lanes.spread(spread), pointer) };
-    (weights, scales)
-}
-
-/// Adds the products of rows of the panel from `row` on (four, or two where registers are few) with four tokens.
-#[inline(always)]
-fn multiply_group<L: Lanes>(
-    lanes: L,
-    panel: &[[PanelChunk; PANEL_ROWS]],
-    chunks: [&[SplitChunk]; 4],
-    row: usize,
-    sums: &mut [TokenSums; 4],
-) {
-    let [a, b, c, d] = chunks;
     if L::WIDE {
-        let mut totals = unroll!(token in 0, 1, 2, 3 =>
-            unroll!(index in 0, 1, 2, 3 => lanes.load(&sums[token][row + index])));
-        for ((((weights, a), b), c), d) in panel.iter().zip(a).zip(b).zip(c).zip(d) {
-            let rows = &weights[row..row + 4];
-            let tokens = [a, b, c, d];
-            // Two rows at a time, so that weights, scales and sums fit the registers.
-            unroll!(first in 0, 2 => {
-                let [one, other] = [&rows[first], &rows[first + 1]];
-                let parts = [lanes.load_parts(&one.parts), lanes.load_parts(&other.parts)];
-                let scales = [lanes.load(&one.scales), lanes.load(&other.scales)];
-                unroll!(token in 0, 1, 2, 3 => {
-                    let token_scales = lanes.load(&tokens[token].scales);
-                    unroll!(second in 0, 1 => {
-                        let product = lanes.dot_nibbles(parts[second], tokens[token]);
-                        let scale = lanes.mul(scales[second], token_scales);
-                        let total = &mut totals[token][first + second];
-                        *total = lanes.fma(product, scale, *total);
-                    });
-                });
-            });
-        }
-        unroll!(token in 0, 1, 2, 3 =>
-            unroll!(index in 0, 1, 2, 3 => lanes.store(totals[token][index], &mut sums[token][row + index])));
-        return;
+        run_tiles::<L, FORMAT, WIDE_ROWS>(lanes, matrix, rows, activations, panel, out);
+    } else {
+        run_tiles::<L, FORMAT, NARROW_ROWS>(lanes, matrix, rows, activations, panel, out);
     }
-    for (first, chunks) in [(0, [a, b]), (2, [c, d])] {
-        let [a, b] = chunks;
-        let mut totals = unroll!(token in 0, 1 =>
-            unroll!(index in 0, 1 => lanes.load(&sums[first + token][row + index])));
-        for ((weights, a), b) in panel.iter().zip(a).zip(b) {
-            let tokens = [a, b];
-            unroll!(index in 0, 1 => {
-                let weights = &weights[row + index];
-                let parts = lanes.load_parts(&weights.parts);
-                let scales = lanes.load(&weights.scales);
-                unroll!(token in 0, 1 => {
-                    let product = lanes.dot_nibbles(parts, tokens[token]);
-                    let scale = lanes.mul(scales, lanes.load(&tokens[token].scales));
-                    totals[token][index] = lanes.fma(product, scale, totals[token][index]);
-                });
-            });
+}
+
+#[inline(always)]
+fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    rows: Rows<'_>,
+    activations: &BlockActivations,
+    panel: &mut WeightPanel,
+    out: &mut ColumnsMut<'_>,
+) {
+    let groups = activations.tokens().div_ceil(GROUP_TOKENS);
+    let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
+    let group_bytes = chunks * 16 * size_of::<GroupBlock>();
+    let block_groups = (TOKEN_BLOCK_BYTES / group_bytes).max(4);
+    let most_rows = panel_rows(chunks, ROWS).min(rows.len().next_multiple_of(ROWS));
+    let length = 4 * chunks * most_rows;
+    if panel.quads.len() < length {
+        panel.quads.reserve_exact(length - panel.quads.len());
+        panel.quads.resize(length, Quad::default());
+    }
+    let mut levels: Levels = [[[0.0; 16]; PANEL_ROWS]; 5];
+    let unpacking = Unpacking::<L, FORMAT>::new(lanes, matrix);
+    for first_group in (0..groups).step_by(block_groups) {
+        let groups = first_group..groups.min(first_group + block_groups);
+        for position in (0..rows.len()).step_by(most_rows) {
+            let count = most_rows.min(rows.len() - position);
+            let tiles = count.div_ceil(ROWS);
+            let quads = &mut panel.quads[..4 * tiles * chunks * ROWS];
+            for tile in 0..tiles {
+                let first = position + tile * ROWS;
+                // A short tile holds its last row again.
+                let of_tile = std::array::from_fn(|row| rows.at((first + row).min(position + count - 1)));
+                fill::<L, FORMAT, ROWS>(lanes, &unpacking, of_tile, quads, tile * chunks * ROWS);
+            }
+            for group in groups.clone() {
+                let ahead = (group == groups.start).then_some(position + most_rows);
+                multiply_group::<L, ROWS>(lanes, matrix, rows, quads, activations, group, ahead, &mut levels);
+                let tokens = group * GROUP_TOKENS..activations.tokens().min((group + 1) * GROUP_TOKENS);
+                write(lanes, &levels[4][..count], tokens, position, out);
+            }
         }
-        unroll!(token in 0, 1 =>
-            unroll!(index in 0, 1 => lanes.store(totals[token][index], &mut sums[first + token][row + index])));
+    }
+}
+
+/// Unpacks a tile of rows, from `first` on in each quarter of the panel.
+#[inline(always)]
+fn fill<L: Lanes, const FORMAT: u8, const ROWS: usize>(
+    lanes: L,
+    unpacking: &Unpacking<'_, L, FORMAT>,
+    rows: [usize; ROWS],
+    panel: &mut [Quad],
+    first: usize,
+) {
+    let (low, high) = panel.split_at_mut(panel.len() / 2);
+    let (a, b) = low.split_at_mut(low.len() / 2);
+    let (c, d) = high.split_at_mut(high.len() / 2);
+    for index in 0..unpacking.matrix.shape.columns.div_ceil(CHUNK_COLUMNS) {
+        for (row, at) in rows.iter().zip(first + index * ROWS..) {
+            let (weights, scales) = unpacking.chunk(lanes, *row, index);
+            let (a, b, c, d) = (&mut a[at], &mut b[at], &mut c[at], &mut d[at]);
+            lanes.store_nibbles(weights, [&mut a.codes, &mut b.codes, &mut c.codes, &mut d.codes]);
+            lanes.store_strided(scales, [&mut a.scales, &mut b.scales, &mut c.scales, &mut d.scales]);
+        }
+    }
+}
+
+/// What unpacking the rows of a matrix needs to know.
+pub(super) struct Unpacking<'m, L: Lanes, const FORMAT: u8> {
+    matrix: &'m BlockMatrix<'m>,
+    usual: L::Spread,
+    across: L::Spread,
+    /// Bytes of the scales of a chunk, at most.
+    scale_bytes: usize,
+    /// Blocks of the matrix in a chunk, where no block reaches into two chunks.
+    whole_blocks: Option<usize>,
+}
+
+impl<'m, L: Lanes, const FORMAT: u8> Unpacking<'m, L, FORMAT> {
+    #[inline(always)]
+    pub(super) fn new(lanes: L, matrix: &'m BlockMatrix<'m>) -> Self {
+        let block_size = matrix.shape.block_size;
+        let shapes = spreads(CHUNK_COLUMNS, block_size);
+        let [usual, across] = shapes.map(|shape| lanes.spread(shape));
+        let scale_bytes = shapes[0].count.max(shapes[1].count) * size_of_format(FORMAT);
+        let whole_blocks = CHUNK_COLUMNS.is_multiple_of(block_size).then(|| CHUNK_COLUMNS / block_size);
+        Self { matrix, usual, across, scale_bytes, whole_blocks }
+    }
+
+    /// The codes of chunk `index` of a row, and the scale of each lane; zeros past the end.
+    #[inline(always)]
+    pub(super) fn chunk(&self, lanes: L, row: usize, index: usize) -> (L::Nibbles, L::Float) {
+        let (matrix, flip, block_size) =
+            (self.matrix, self.matrix.shape.flip(), self.matrix.shape.block_size);
+        let bytes = matrix.row_codes(row).get(CHUNK_BYTES * index..).unwrap_or(&[]);
+        let weights = match bytes.first_chunk() {
+            Some(bytes) => lanes.load_nibbles(bytes, flip),
+            None => lanes.load_nibbles_partial(bytes, flip),
+        };
+        let (block, spread) = match self.whole_blocks {
+            Some(blocks) => (index * blocks, self.usual),
+            None => {
+                let left_of_block = block_size - index * CHUNK_COLUMNS % block_size;
+                let is_across = left_of_block < CHUNK_COLUMNS.min(block_size);
+                (index * CHUNK_COLUMNS / block_size, if is_across { self.across } else { self.usual })
+            }
+        };
+        let rest = &matrix.row_scales(row)[block * size_of_format(FORMAT)..];
+        let short;
+        let pointer = if rest.len() >= self.scale_bytes {
+            rest.as_ptr()
+        } else {
+            short = padded::<64>(rest);
+            short.as_ptr()
+        };
+        // SAFETY: as many bytes as the scales of either spread take, in the row or in 64 bytes.
+        let scales = unsafe { lanes.spread_scales::<FORMAT>(spread, pointer) };
+        (weights, scales)
+    }
+}
+
+/// Leaves the products of a panel with a group of tokens, by row and token, in the last of `levels`. Meanwhile asks for the
+/// weights of the rows from position `ahead` on.
+#[inline(always)]
+fn multiply_group<L: Lanes, const ROWS: usize>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    rows: Rows<'_>,
+    panel: &[Quad],
+    activations: &BlockActivations,
+    group: usize,
+    ahead: Option<usize>,
+    levels: &mut Levels,
+) {
+    let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
+    let panel_rows = panel.len() / (4 * chunks);
+    // Behind these nothing is left of a row but zeros.
+    let blocks = (matrix.blocks * matrix.shape.block_size / 16).min(16 * chunks);
+    for (step, block) in TREE_ORDER.into_iter().enumerate() {
+        if let Some(position) = ahead {
+            ask_for_rows(lanes, matrix, rows, position, panel_rows, step);
+        }
+        let whole = chunks - usize::from((chunks - 1) * 16 + block >= blocks);
+        let of_group = &activations.group_blocks(group, block)[..whole];
+        let quarter = &panel[block % 4 * panel_rows * chunks..][..panel_rows * chunks];
+        for (tile, quads) in quarter.chunks_exact(ROWS * chunks).enumerate() {
+            let mut sums = multiply_block::<L, ROWS>(lanes, quads, block / 4, of_group);
+            // The sum so far belongs to the left of each pair in the tree that this block completes.
+            let level = step.trailing_ones() as usize;
+            for below in &levels[..level] {
+                for (sum, left) in sums.iter_mut().zip(&below[tile * ROWS..]) {
+                    *sum = lanes.add(lanes.load(left), *sum);
+                }
+            }
+            for (sum, to) in sums.into_iter().zip(&mut levels[level][tile * ROWS..]) {
+                lanes.store(sum, to);
+            }
+        }
+    }
+}
+
+/// The sums over the chunks of one block of 16 k, of a tile of rows with a group of tokens.
+#[inline(always)]
+fn multiply_block<L: Lanes, const ROWS: usize>(
+    lanes: L,
+    quads: &[Quad],
+    at: usize,
+    tokens: &[GroupBlock],
+) -> [L::Float; ROWS] {
+    let mut sums = [lanes.splat(0.0); ROWS];
+    for (quads, tokens) in quads.as_chunks::<ROWS>().0.iter().zip(tokens) {
+        let mut dots = [lanes.begin_dots(&tokens.offsets); ROWS];
+        for part in 0..4 {
+            for row in 0..ROWS {
+                let weights = quads[row].codes[at].as_chunks::<4>().0[part];
+                dots[row] = lanes.add_dots(dots[row], weights, &tokens.parts[part]);
+            }
+        }
+        let token_scales = lanes.load(&tokens.scales);
+        for row in 0..ROWS {
+            let scale = lanes.mul(lanes.splat(quads[row].scales[at]), token_scales);
+            sums[row] = lanes.fma(lanes.end_dots(dots[row], &tokens.offsets), scale, sums[row]);
+        }
+    }
+    sums
+}
+
+/// Asks for one of 16 shares of `count` rows from `position` on, where they are neighbours.
+#[inline(always)]
+fn ask_for_rows<L: Lanes>(
+    lanes: L,
+    matrix: &BlockMatrix<'_>,
+    rows: Rows<'_>,
+    position: usize,
+    count: usize,
+    share: usize,
+) {
+    let Rows::Range { start, .. } = rows else { return };
+    let count = count.min(rows.len().saturating_sub(position));
+    let scale_bytes = matrix.blocks * matrix.scales.element_size();
+    for (bytes, row_bytes) in [(matrix.codes, matrix.row_bytes), (matrix.scales.bytes(), scale_bytes)] {
+        let first = bytes.as_ptr().wrapping_add((start + position) * row_bytes);
+        for line in (0..count * row_bytes).step_by(64).skip(share).step_by(16) {
+            lanes.prefetch(first.wrapping_add(line));
+        }
+    }
+}
+
+/// Writes sums by row and token into columns from `position` on of the rows `tokens`.
+#[inline(always)]
+fn write<L: Lanes>(
+    lanes: L,
+    sums: &[[f32; 16]],
+    tokens: std::ops::Range<usize>,
+    position: usize,
+    out: &mut ColumnsMut<'_>,
+) {
+    let (quads, rest) = sums.as_chunks::<4>();
+    for (index, quad) in quads.iter().enumerate() {
+        let mut by_token = [[[0.0; 4]; 4]; 4];
+        let transposed = lanes.transpose_quads(quad.each_ref().map(|sums| lanes.load(sums)));
+        for (to, vector) in by_token.iter_mut().zip(transposed) {
+            if let Some(to) = to.as_flattened_mut().first_chunk_mut() {
+                lanes.store(vector, to);
+            }
+        }
+        for (lane, token) in tokens.clone().enumerate() {
+            out.row_mut(token)[position + 4 * index..][..4].copy_from_slice(&by_token[lane % 4][lane / 4]);
+        }
+    }
+    for (index, sums) in rest.iter().enumerate() {
+        for (sum, token) in sums.iter().zip(tokens.clone()) {
+            out.row_mut(token)[position + 4 * quads.len() + index] = *sum;
+        }
     }
 }

@@ -3,88 +3,101 @@
 use super::activations::{ActivationLayout, ActivationsMut, COLUMN_UNIT};
 use super::lanes::Lanes;
 
+/// A unit's codes in order of k, with the scale and the sum of the codes of each block.
+struct Unit {
+    codes: [[i8; 16]; 16],
+    scales: [f32; 16],
+    totals: [i32; 16],
+}
+
 /// Fills `out` from as many values as it has columns.
 #[inline(always)]
 pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut ActivationsMut<'_>) {
-    for unit in 0..values.len().div_ceil(COLUMN_UNIT) {
-        let start = COLUMN_UNIT * unit;
-        let present = &values[start..values.len().min(start + COLUMN_UNIT)];
+    let (whole, rest) = values.as_chunks::<COLUMN_UNIT>();
+    for (unit, values) in whole.iter().enumerate() {
+        quantise_unit(lanes, unit, values, out);
+    }
+    if !rest.is_empty() {
         let mut padded = [0.0; COLUMN_UNIT];
-        let whole: &[f32; COLUMN_UNIT] = match present.first_chunk() {
-            Some(whole) => whole,
-            None => {
-                padded[..present.len()].copy_from_slice(present);
-                &padded
-            }
-        };
-        let mut codes = [0; COLUMN_UNIT];
-        let mut scales = [0.0; 16];
-        let mut totals = [0; 16];
-        let mut sums = [0.0; 16];
-        let blocks = whole.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
-        for (index, (values, codes)) in blocks.enumerate() {
-            scales[index] = quantise_block(lanes, values, codes);
-            totals[index] = codes.iter().map(|&code| i32::from(code)).sum();
-            sums[index] = scales[index] * totals[index] as f32;
+        padded[..rest.len()].copy_from_slice(rest);
+        quantise_unit(lanes, whole.len(), &padded, out);
+    }
+}
+
+#[inline(always)]
+fn quantise_unit<L: Lanes>(lanes: L, unit: usize, values: &[f32; COLUMN_UNIT], out: &mut ActivationsMut<'_>) {
+    let Unit { codes, scales, totals } = codes_of(lanes, values);
+    let mut sums = [0.0; 16];
+    for index in 0..16 {
+        sums[index] = scales[index] * totals[index] as f32;
+    }
+    let mut count = 16;
+    for of_level in &mut out.sums {
+        of_level[count * unit..][..count].copy_from_slice(&sums[..count]);
+        count /= 2;
+        for index in 0..count {
+            sums[index] = sums[2 * index] + sums[2 * index + 1];
         }
-        let mut count = 16;
-        for of_level in &mut out.sums {
-            of_level[count * unit..][..count].copy_from_slice(&sums[..count]);
-            count /= 2;
-            for index in 0..count {
-                sums[index] = sums[2 * index] + sums[2 * index + 1];
-            }
-        }
-        match out.layout {
-            ActivationLayout::Split => {
-                let chunk = &mut out.split[unit];
-                for (lane, codes) in codes.as_chunks::<16>().0.iter().enumerate() {
-                    for index in 0..4 {
-                        chunk.parts[0][4 * lane + index] = codes[2 * index];
-                        chunk.parts[1][4 * lane + index] = codes[2 * index + 1];
-                        chunk.parts[2][4 * lane + index] = codes[2 * index + 8];
-                        chunk.parts[3][4 * lane + index] = codes[2 * index + 9];
-                    }
+    }
+    match out.layout {
+        ActivationLayout::Split => {
+            let chunk = &mut out.split[unit];
+            for (lane, codes) in codes.iter().enumerate() {
+                let parts = lanes.split_codes(codes);
+                for part in 0..4 {
+                    chunk.parts[part][4 * lane..][..4].copy_from_slice(&parts[part]);
                 }
-                chunk.scales = scales;
-                chunk.offsets = totals.map(|total| -8 * total);
             }
-            ActivationLayout::Natural => {
-                for (quarter, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
-                    let chunk = &mut out.natural[4 * unit + quarter];
-                    chunk.codes = *codes;
-                    for lane in 0..16 {
-                        let mut sum = 0;
-                        for index in 0..4 {
-                            sum += i32::from(codes[4 * lane + index]);
-                        }
-                        chunk.offsets[lane] = -128 * sum;
-                        chunk.scales[lane] = scales[4 * quarter + lane / 4];
+            chunk.scales = scales;
+            chunk.offsets = totals.map(|total| -8 * total);
+        }
+        ActivationLayout::Grouped => {
+            for (block, codes) in codes.iter().enumerate() {
+                let parts = lanes.split_codes(codes);
+                out.grouped.write(unit, block, parts, scales[block], -8 * totals[block]);
+            }
+        }
+        ActivationLayout::Natural => {
+            for (quarter, codes) in codes.as_flattened().as_chunks::<64>().0.iter().enumerate() {
+                let chunk = &mut out.natural[4 * unit + quarter];
+                chunk.codes = *codes;
+                for lane in 0..16 {
+                    let mut sum = 0;
+                    for index in 0..4 {
+                        sum += i32::from(codes[4 * lane + index]);
                     }
+                    chunk.offsets[lane] = -128 * sum;
+                    chunk.scales[lane] = scales[4 * quarter + lane / 4];
                 }
             }
         }
     }
 }
 
-/// Quantises 16 values and returns their scale. A NaN or an infinity leaves codes of zero and itself as the
-/// scale, so that the products become NaN.
+/// Quantises 16 blocks. A NaN or an infinity leaves its block with codes of zero and itself as the scale, so that the products
+/// become NaN.
 #[inline(always)]
-fn quantise_block<L: Lanes>(lanes: L, values: &[f32; 16], codes: &mut [i8; 16]) -> f32 {
-    let vector = lanes.load(values);
-    let mut bits = values.map(|value| value.to_bits() & i32::MAX as u32);
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            bits[lane] = bits[lane].max(bits[lane + half]);
+fn codes_of<L: Lanes>(lanes: L, values: &[f32; COLUMN_UNIT]) -> Unit {
+    let mut unit = Unit { codes: [[0; 16]; 16], scales: [0.0; 16], totals: [0; 16] };
+    for (index, values) in values.as_chunks::<16>().0.iter().enumerate() {
+        unit.scales[index] = lanes.largest_magnitude(lanes.load(values)) / 127.0;
+    }
+    for first in (0..16).step_by(4) {
+        let mut rounded = [lanes.splat(0.0); 4];
+        for index in 0..4 {
+            let block = first + index;
+            let scale = unit.scales[block];
+            if scale > 0.0 && scale.is_finite() {
+                let from = values.as_chunks::<16>().0;
+                let quotient = lanes.round(lanes.div(lanes.load(&from[block]), lanes.splat(scale)));
+                rounded[index] = lanes.max(lanes.min(quotient, lanes.splat(127.0)), lanes.splat(-127.0));
+                unit.codes[block] = lanes.to_bytes(rounded[index]);
+            }
+        }
+        // Sums of small integers, without rounding.
+        for (total, sum) in unit.totals[first..].iter_mut().zip(lanes.sum4(rounded)) {
+            *total = sum as i32;
         }
     }
-    let scale = f32::from_bits(bits[0]) / 127.0;
-    if scale > 0.0 && scale.is_finite() {
-        let rounded = lanes.round(lanes.div(vector, lanes.splat(scale)));
-        let clamped = lanes.max(lanes.min(rounded, lanes.splat(127.0)), lanes.splat(-127.0));
-        *codes = lanes.to_bytes(clamped);
-    } else {
-        codes.fill(0);
-    }
-    scale
+    unit
 }

@@ -7,6 +7,7 @@ use super::attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock,
 use super::columns::ColumnsMut;
 use super::lanes::scalar::Scalar;
 use super::matrix::{BlockMatrix, BlockMatrixKn, DenseLayout, DenseMatrix, Floats, Rows};
+use super::multiply_panel::{FEWEST_TOKENS, WeightPanel};
 use super::{attention, dequantise, multiply_f32, multiply_int8, multiply_kn, quantise, vector};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -43,7 +44,7 @@ macro_rules! row {
             kernels! { $attributes $lanes;
                 quantise = quantise::quantise, (x: &[f32], out: &mut ActivationsMut<'_>) -> ();
                 multiply_int8 = $multiply_int8, (matrix: &BlockMatrix<'_>, rows: Rows<'_>,
-                    x: &BlockActivations, out: &mut ColumnsMut<'_>) -> ();
+                    x: &BlockActivations, panel: &mut WeightPanel, out: &mut ColumnsMut<'_>) -> ();
                 multiply_f32 = multiply_f32::multiply, (source: multiply_f32::Source<'_>, rows: Rows<'_>,
                     x: &[f32], out: &mut ColumnsMut<'_>) -> ();
                 multiply_kn = multiply_kn::multiply, (source: multiply_kn::Source<'_>, rows: Rows<'_>,
@@ -95,7 +96,8 @@ macro_rules! row {
 /// The kernels of a row. Each may be called only on a CPU that has the row's instructions.
 struct Kernels {
     quantise: unsafe fn(&[f32], &mut ActivationsMut<'_>),
-    multiply_int8: unsafe fn(&BlockMatrix<'_>, Rows<'_>, &BlockActivations, &mut ColumnsMut<'_>),
+    multiply_int8:
+        unsafe fn(&BlockMatrix<'_>, Rows<'_>, &BlockActivations, &mut WeightPanel, &mut ColumnsMut<'_>),
     multiply_f32: unsafe fn(multiply_f32::Source<'_>, Rows<'_>, &[f32], &mut ColumnsMut<'_>),
     multiply_kn: unsafe fn(multiply_kn::Source<'_>, Rows<'_>, &[f32], &mut ColumnsMut<'_>),
     block_row: unsafe fn(&BlockMatrix<'_>, usize, usize, &mut [f32]),
@@ -170,16 +172,19 @@ mod x86_64 {
     pub(super) const AVX512VNNI: KernelTable = KernelTable {
         name: "avx512vnni",
         missing: missing!(is_x86_feature_detected: "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx2" "fma" "f16c"),
+        groups_tokens: true,
         kernels: avx512vnni::KERNELS,
     };
     pub(super) const AVX_VNNI: KernelTable = KernelTable {
         name: "avx-vnni",
         missing: missing!(is_x86_feature_detected: "avxvnni" "avx2" "fma" "f16c"),
+        groups_tokens: true,
         kernels: avx_vnni::KERNELS,
     };
     pub(super) const AVX2: KernelTable = KernelTable {
         name: "avx2",
         missing: missing!(is_x86_feature_detected: "avx2" "fma" "f16c"),
+        groups_tokens: true,
         kernels: avx2::KERNELS,
     };
 }
@@ -202,16 +207,19 @@ mod aarch64 {
     pub(super) const NEON_I8MM: KernelTable = KernelTable {
         name: "neon-i8mm",
         missing: missing!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm"),
+        groups_tokens: false,
         kernels: neon_i8mm::KERNELS,
     };
     pub(super) const NEON_DOTPROD: KernelTable = KernelTable {
         name: "neon-dotprod",
         missing: missing!(is_aarch64_feature_detected: "neon" "dotprod"),
+        groups_tokens: true,
         kernels: neon_dotprod::KERNELS,
     };
     pub(super) const NEON: KernelTable = KernelTable {
         name: "neon",
         missing: missing!(is_aarch64_feature_detected: "neon"),
+        groups_tokens: true,
         kernels: neon::KERNELS,
     };
 }
@@ -230,7 +238,7 @@ static ROWS: &[KernelTable] = &[
     x86_64::AVX_VNNI,
     #[cfg(target_arch = "x86_64")]
     x86_64::AVX2,
-    KernelTable { name: "scalar", missing: || None, kernels: scalar::KERNELS },
+    KernelTable { name: "scalar", missing: || None, groups_tokens: true, kernels: scalar::KERNELS },
 ];
 
 /// The kernels of one instruction set that this CPU has.
@@ -241,6 +249,8 @@ pub struct KernelTable {
     name: &'static str,
     /// What the CPU lacks, if anything.
     missing: fn() -> Option<&'static str>,
+    /// Whether products of 4-bit weights with many tokens read [`ActivationLayout::Grouped`].
+    groups_tokens: bool,
     kernels: Kernels,
 }
 
@@ -307,26 +317,38 @@ impl KernelTable {
         self.name
     }
 
+    /// The layout of activations that [`multiply_int8`](Self::multiply_int8) reads for `tokens` tokens and weights of `bits` bits.
+    #[must_use]
+    pub fn layout(&self, bits: u32, tokens: usize) -> ActivationLayout {
+        match bits {
+            8 => ActivationLayout::Natural,
+            _ if self.groups_tokens && tokens >= FEWEST_TOKENS => ActivationLayout::Grouped,
+            _ => ActivationLayout::Split,
+        }
+    }
+
     /// Quantises `x` into `out`.
     pub fn quantise(&self, x: &[f32], out: &mut ActivationsMut<'_>) {
         assert_eq!(x.len(), out.columns(), "activations to quantise");
         call!(self.quantise(x, out));
     }
 
-    /// `out[token][i]` = product of weight row `rows[i]` with token's activations, plus bias, in integers.
+    /// `out[token][i]` = product of weight row `rows[i]` with token's activations, plus bias, in integers. `panel` is
+    /// working memory.
     pub fn multiply_int8<'r>(
         &self,
         matrix: &BlockMatrix<'_>,
         rows: impl Into<Rows<'r>>,
         x: &BlockActivations,
+        panel: &mut WeightPanel,
         out: &mut ColumnsMut<'_>,
     ) {
         let rows = rows.into();
         assert_eq!(x.columns(), matrix.columns(), "columns of the activations and of the matrix");
-        assert_eq!(x.layout(), ActivationLayout::of(matrix), "layout of the activations");
+        assert_eq!(x.layout(), self.layout(matrix.shape.bits, x.tokens()), "layout of the activations");
         check_product(rows, matrix.rows(), x.tokens(), out);
         if !rows.is_empty() {
-            call!(self.multiply_int8(matrix, rows, x, out));
+            call!(self.multiply_int8(matrix, rows, x, panel, out));
         }
     }
 

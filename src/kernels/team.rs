@@ -11,7 +11,7 @@ use std::thread::Thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::activations::{ActivationColumnsMut, BlockActivations};
+use super::activations::{ActivationsMut, BlockActivations};
 use super::columns::ColumnsMut;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,18 +30,27 @@ pub struct Team {
 }
 
 impl Team {
-    /// A team of `threads`, or of as many as the process may use (affinity mask and CPU quota) for `None`.
+    /// The largest team.
+    pub const MOST_THREADS: usize = 1024;
+
+    /// As many threads as the process may use (affinity mask and CPU quota), [`MOST_THREADS`](Self::MOST_THREADS) at most.
+    #[must_use]
+    pub fn available_threads() -> usize {
+        std::thread::available_parallelism().map_or(1, |count| count.get().min(Self::MOST_THREADS))
+    }
+
+    /// A team of `threads`, or of [`available_threads`](Self::available_threads) for `None`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for zero or more than 1024 threads; [`ErrorKind::Threads`] when a thread cannot be started.
+    /// [`ErrorKind::InvalidArgument`] for zero threads or more than [`MOST_THREADS`](Self::MOST_THREADS); [`ErrorKind::Threads`] when a thread cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let threads = match threads {
             Some(threads) => threads,
-            None => std::thread::available_parallelism().map_or(1, |count| count.get().min(1024)),
+            None => Self::available_threads(),
         };
-        if threads == 0 || threads > 1024 {
+        if threads == 0 || threads > Self::MOST_THREADS {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("a team of {threads} threads"))
-                .with_hint("use 1 to 1024"));
+                .with_hint(format!("use 1 to {}", Self::MOST_THREADS)));
         }
         let pool = match threads {
             1 => None,
@@ -344,23 +353,22 @@ impl Scope<'_> {
         });
     }
 
-    /// As [`run_columns`](Self::run_columns), with the same columns of `activations`, to be quantised; `chunk` is a multiple of
-    /// [`super::COLUMN_UNIT`].
+    /// Runs `quantise(token, to)` for every token of `activations`.
     ///
     /// # Panics
-    /// As [`run_columns`](Self::run_columns), and when `activations` is not as wide as the table.
-    pub fn run_quantised_columns(
+    /// As [`run`](Self::run).
+    pub fn quantise_each(
         &mut self,
-        table: &mut [f32],
         activations: &mut BlockActivations,
-        chunk: usize,
-        body: impl Fn(Range<usize>, &mut ColumnsMut<'_>, &mut ActivationColumnsMut<'_>, usize) + Sync,
+        quantise: impl Fn(usize, &mut ActivationsMut<'_>) + Sync,
     ) {
-        let width = activations.columns();
-        let views = ColumnsMut::new(table, width).chunks(chunk);
-        let mut parts: Vec<_> = views.into_iter().zip(activations.column_chunks(chunk)).collect();
-        self.run_each(&mut parts, |((range, view), (_, activations)), worker| {
-            body(range.clone(), view, activations, worker);
+        let neighbours = activations.layout().neighbours();
+        let mut tokens: Vec<_> = activations.tokens_mut().into_iter().enumerate().collect();
+        let mut tasks: Vec<_> = tokens.chunks_mut(neighbours).collect();
+        self.run_each(&mut tasks, |tokens, _| {
+            for (token, to) in tokens.iter_mut() {
+                quantise(*token, to);
+            }
         });
     }
 }

@@ -22,6 +22,7 @@ use crate::engine::ort::OrtEngine;
 use crate::engine::{Accuracy, Engine, EngineChoice};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
+use crate::kernels::Team;
 use crate::onnx;
 use crate::sampling::constraint::{Grammar, GrammarSource};
 use crate::session::{Session, SessionOptions, Speed};
@@ -499,12 +500,14 @@ impl<'a> Parts<'a> {
             ErrorKind::MemoryBudget => error.with_file(self.directory.graph_path()),
             _ => error,
         })?;
+        // An impossible number is refused when the model is loaded.
+        let threads = options.threads.unwrap_or_else(Team::available_threads).min(Team::MOST_THREADS);
         let logits = 4 * engine.vocabulary_size() as u64;
         let tables = if self.are_copies { memory::table_bytes(&self.program) + self.graph_bytes } else { 0 };
         Ok(MemoryEstimate {
             weights: memory::weight_bytes(&self.program) + tables,
             cache: engine.cache_bytes(positions.min(engine.context_length())),
-            scratch: engine.scratch_bytes() + 3 * logits,
+            scratch: engine.scratch_bytes(threads) + 3 * logits,
             text: memory::text_bytes(tokenizer),
         })
     }

@@ -73,7 +73,7 @@ fn wide_rows_in_long_prompts() {
         let model = super::fixtures::load(copy.path()).map_err(|error| error.to_string())?;
         let engine = model.cpu_engine().unwrap();
         let tokens = engine.maximum_batch_tokens();
-        assert!(tokens < 100 && engine.scratch_bytes() <= 256 << 20, "{tokens} tokens a pass");
+        assert!(tokens < 100 && engine.scratch_bytes(1) <= 256 << 20, "{tokens} tokens a pass");
         // Every row of a pass in use.
         let mut cache = engine.new_cache();
         engine.prepare(cache.as_mut(), tokens).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::plan::Plan;
 use crate::graph::{Operand, ValueId};
-use crate::kernels::{ActivationLayout, AttentionState, BlockActivations};
+use crate::kernels::{AttentionState, BlockActivations, WeightPanel};
 
 /// What one thread works with.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(crate) struct Scratch {
     pub(crate) second: Vec<f32>,
     pub(crate) masks: Vec<u64>,
     pub(crate) attention: AttentionState,
+    pub(crate) panel: WeightPanel,
 }
 
 /// Buffers for the values of a plan.
@@ -65,18 +66,10 @@ impl Arena {
         &self.floats[plan.slots[operand.value.0]][token * width + operand.start..][..operand.width]
     }
 
-    /// The quantised form of `value`.
-    pub(crate) fn quantised(
-        &self,
-        plan: &Plan,
-        value: ValueId,
-        layout: ActivationLayout,
-    ) -> &BlockActivations {
+    /// The form of `value` that is quantised for weights of `bits` bits.
+    pub(crate) fn quantised(&self, plan: &Plan, value: ValueId, bits: u32) -> &BlockActivations {
         let slot = plan.slots[value.0];
-        match layout {
-            ActivationLayout::Split => &self.split[slot],
-            ActivationLayout::Natural => &self.natural[slot],
-        }
+        if bits == 8 { &self.natural[slot] } else { &self.split[slot] }
     }
 
     /// Takes both quantised buffers of `value` out.

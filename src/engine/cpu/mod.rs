@@ -121,10 +121,10 @@ impl CpuEngine {
         self.team.threads()
     }
 
-    /// Bytes of buffers at the largest batch, where few positions want logits. The logits are not counted.
+    /// Bytes of buffers at the largest batch, where few positions want logits, with `threads` threads. The logits are not counted.
     #[must_use]
-    pub fn scratch_bytes(&self) -> u64 {
-        self.plan.scratch_bytes(self.batch_tokens)
+    pub fn scratch_bytes(&self, threads: usize) -> u64 {
+        self.plan.scratch_bytes(self.batch_tokens) + threads as u64 * self.plan.panel_bytes
     }
 
     fn cache<'c>(&self, cache: &'c mut dyn KvCache) -> Result<&'c mut CpuCache> {

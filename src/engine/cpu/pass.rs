@@ -12,7 +12,7 @@ use super::rows::Row;
 use crate::engine::RunControl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Operation, Rope, Step, ValueId};
-use crate::kernels::{ActivationLayout, KernelTable, Scope};
+use crate::kernels::{KernelTable, Scope};
 
 /// A run of neighbouring rows whose logits are wanted, and for which vocabulary.
 pub(crate) struct HeadGroup<'a> {
@@ -161,24 +161,21 @@ impl<'p, 's> Pass<'p, 's> {
 
     fn quantise_forms(&mut self, value: ValueId) {
         let forms = self.plan.forms[value.0];
-        for (wanted, layout) in
-            [(forms.split, ActivationLayout::Split), (forms.natural, ActivationLayout::Natural)]
-        {
+        for (wanted, bits) in [(forms.split, 4), (forms.natural, 8)] {
             if wanted {
-                self.quantise(value, layout);
+                self.quantise(value, bits);
             }
         }
     }
 
-    fn quantise(&mut self, value: ValueId, layout: ActivationLayout) {
+    fn quantise(&mut self, value: ValueId, bits: u32) {
         let (plan, table) = (self.plan, self.table);
         let whole = plan.program.whole(value);
         let (mut split, mut natural) = self.arena.take_quantised(plan, value);
-        let target = if layout == ActivationLayout::Split { &mut split } else { &mut natural };
-        target.reset(self.rows.len(), whole.width, layout);
+        let target = if bits == 8 { &mut natural } else { &mut split };
+        target.reset(self.rows.len(), whole.width, table.layout(bits, self.rows.len()));
         let arena = &*self.arena;
-        let mut rows: Vec<_> = target.tokens_mut().into_iter().enumerate().collect();
-        self.scope.run_each(&mut rows, |(token, to), _| table.quantise(arena.row(plan, whole, *token), to));
+        self.scope.quantise_each(target, |token, to| table.quantise(arena.row(plan, whole, token), to));
         self.arena.put_quantised(plan, value, (split, natural));
     }
 

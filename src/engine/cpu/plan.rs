@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::Accuracy;
 use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
-use crate::kernels::{ActivationLayout, BlockActivations};
+use crate::kernels::{ActivationLayout, BlockActivations, WeightPanel};
 
 /// In which forms a value's readers want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) last_attention: Option<usize>,
     /// The values that are made before the last attention step and read after it.
     pub(crate) crossing: Vec<ValueId>,
+    /// Working memory of one thread for products, in bytes.
+    pub(crate) panel_bytes: u64,
     /// The step that multiplies by the head; it and what follows run only for the wanted vocabulary.
     pub(crate) head: Option<usize>,
 }
@@ -44,7 +46,8 @@ impl Plan {
         let forms = forms(&program, accuracy, last_attention, head);
         let crossing = crossing(&program, last_attention);
         let (slots, slot_widths) = assign_slots(&program);
-        Self { program, accuracy, forms, slots, slot_widths, last_attention, crossing, head }
+        let panel_bytes = if accuracy == Accuracy::Default { panel_bytes(&program) } else { 0 };
+        Self { program, accuracy, forms, slots, slot_widths, last_attention, crossing, panel_bytes, head }
     }
 
     /// Whether a product reads `operand` in quantised form.
@@ -61,10 +64,12 @@ impl Plan {
             let (width, forms) = (self.program.widths[value], self.forms[value]);
             // Only these two make a quantised form without going over a buffer of floats.
             let direct = matches!(step.operation, Operation::Norm { .. } | Operation::GatedMultiply { .. });
+            let quantised = |layout| BlockActivations::bytes_for(tokens, width, layout);
+            let of_four_bits = if tokens > 1 { ActivationLayout::Grouped } else { ActivationLayout::Split };
             let sizes = [
-                (forms.floats || !direct, width * size_of::<f32>()),
-                (forms.split, BlockActivations::token_bytes(width, ActivationLayout::Split)),
-                (forms.natural, BlockActivations::token_bytes(width, ActivationLayout::Natural)),
+                (forms.floats || !direct, tokens * width * size_of::<f32>()),
+                (forms.split, quantised(of_four_bits)),
+                (forms.natural, quantised(ActivationLayout::Natural)),
             ];
             for (held, (made, bytes)) in slots[self.slots[value]].iter_mut().zip(sizes) {
                 if made {
@@ -72,9 +77,18 @@ impl Plan {
                 }
             }
         }
-        let bytes: usize = slots.iter().flatten().sum();
-        (bytes as u64).saturating_mul(tokens as u64)
+        slots.iter().flatten().map(|bytes| *bytes as u64).sum()
     }
+}
+
+/// Working memory of one thread for products with weights of 4 bits.
+fn panel_bytes(program: &Program) -> u64 {
+    let matrices = program.steps.iter().flat_map(|step| step.operation.matrices());
+    let columns = matrices.filter_map(|matrix| match matrix {
+        Matrix::Block(weights) if weights.shape.bits == 4 => Some(weights.shape.columns),
+        _ => None,
+    });
+    columns.map(|columns| WeightPanel::bytes_for(columns) as u64).max().unwrap_or(0)
 }
 
 /// The values that are made before the last attention step and read after it, each once.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::graph::{self, ProgramOptions};
+use crate::kernels::GROUP_TOKENS;
 use crate::model::{DirectoryOverrides, Load, ModelDirectory};
 
 fn path(name: &str) -> PathBuf {
@@ -352,7 +353,8 @@ fn scratch_memory_is_told_beforehand() {
     for name in DIRECTORIES {
         for accuracy in ACCURACIES {
             let engine = engine(name, accuracy, 1);
-            let all = tokens(100);
+            // Whole groups, which all kernels hold alike.
+            let all = tokens(6 * GROUP_TOKENS);
             let mut cache = engine.new_cache();
             engine.prepare(cache.as_mut(), all.len()).unwrap();
             let (cache, logits) = (cache.as_mut(), LogitsAt::Last);

@@ -53,6 +53,7 @@ use super::{
     Accuracy, Engine, KvCache, LogitsAt, OrtOptions, Provider, RunControl, SequenceInput, check_context,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Team;
 use crate::model::ModelConfig;
 use crate::onnx;
 
@@ -170,7 +171,7 @@ impl OrtEngine {
                 );
             }
             Some(threads) => threads.min(1024),
-            None => std::thread::available_parallelism().map_or(1, |count| count.get().min(1024)),
+            None => Team::available_threads(),
         };
         let maker = Maker { runtime, row, options, threads, accuracy: model.accuracy };
         let made = maker.of_graph(&model.graph.graph, model.source)?;

@@ -99,6 +99,7 @@ impl<const VNNI: bool> Avx2<VNNI> {
 impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type Float = [__m256; 2];
     type Nibbles = [[__m256i; 2]; 4];
+    type Dots = [__m256i; 2];
     type Bytes = Bytes;
     type Spread = LaneSpread;
     const WIDE: bool = false;
@@ -232,17 +233,106 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
-        for (part, to) in weights.into_iter().zip(to) {
-            for (half, to) in part.into_iter().zip(to.as_chunks_mut::<32>().0) {
-                simd!(_mm256_storeu_si256(to.as_mut_ptr().cast(), half));
-            }
+    fn store_nibbles(self, [a, b, c, d]: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]) {
+        let [first, second, third, fourth] = to.map(|to| to.as_mut_ptr().cast::<__m256i>());
+        for half in 0..2 {
+            simd! {{
+                let pairs = [_mm256_unpacklo_epi32(a[half], b[half]), _mm256_unpackhi_epi32(a[half], b[half])];
+                let others = [_mm256_unpacklo_epi32(c[half], d[half]), _mm256_unpackhi_epi32(c[half], d[half])];
+                _mm256_storeu_si256(first.add(half), _mm256_unpacklo_epi64(pairs[0], others[0]));
+                _mm256_storeu_si256(second.add(half), _mm256_unpackhi_epi64(pairs[0], others[0]));
+                _mm256_storeu_si256(third.add(half), _mm256_unpacklo_epi64(pairs[1], others[1]));
+                _mm256_storeu_si256(fourth.add(half), _mm256_unpackhi_epi64(pairs[1], others[1]));
+            }}
         }
     }
 
     #[inline(always)]
-    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
-        parts.each_ref().map(|part| self.load_halves(part))
+    fn begin_dots(self, offsets: &[i32; 16]) -> [__m256i; 2] {
+        if VNNI { self.load_offsets(offsets) } else { [simd!(_mm256_setzero_si256()); 2] }
+    }
+
+    #[inline(always)]
+    fn add_dots(self, dots: [__m256i; 2], weights: [u8; 4], codes: &[i8; 64]) -> [__m256i; 2] {
+        let [a, b] = self.load_codes(codes);
+        simd! {{
+            let weights = _mm256_set1_epi32(i32::from_le_bytes(weights));
+            if VNNI {
+                [_mm256_dpbusd_avx_epi32(dots[0], weights, a), _mm256_dpbusd_avx_epi32(dots[1], weights, b)]
+            } else {
+                // Pairs of products in 16 bits: after four times 8 * 15 * 127 at most.
+                [
+                    _mm256_add_epi16(dots[0], _mm256_maddubs_epi16(weights, a)),
+                    _mm256_add_epi16(dots[1], _mm256_maddubs_epi16(weights, b)),
+                ]
+            }
+        }}
+    }
+
+    #[inline(always)]
+    fn end_dots(self, dots: [__m256i; 2], offsets: &[i32; 16]) -> [__m256; 2] {
+        let offsets = self.load_offsets(offsets);
+        let mut lanes = self.splat(0.0);
+        for half in 0..2 {
+            lanes[half] = simd! {{
+                _mm256_cvtepi32_ps(if VNNI {
+                    dots[half]
+                } else {
+                    _mm256_add_epi32(offsets[half], _mm256_madd_epi16(dots[half], _mm256_set1_epi16(1)))
+                })
+            }};
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store_strided(self, values: [__m256; 2], to: [&mut [f32; 4]; 4]) {
+        simd! {{
+            let [low, high] = values;
+            let (a, b) = (_mm256_castps256_ps128(low), _mm256_extractf128_ps::<1>(low));
+            let (c, d) = (_mm256_castps256_ps128(high), _mm256_extractf128_ps::<1>(high));
+            let (ab, ab_last) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+            let (cd, cd_last) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+            let quarters = [
+                _mm_movelh_ps(ab, cd),
+                _mm_movehl_ps(cd, ab),
+                _mm_movelh_ps(ab_last, cd_last),
+                _mm_movehl_ps(cd_last, ab_last),
+            ];
+            for (to, quarter) in to.into_iter().zip(quarters) {
+                _mm_storeu_ps(to.as_mut_ptr(), quarter);
+            }
+        }}
+    }
+
+    #[inline(always)]
+    fn transpose_quads(self, [a, b, c, d]: [[__m256; 2]; 4]) -> [[__m256; 2]; 4] {
+        let mut vectors = [a; 4];
+        for half in 0..2 {
+            simd! {{
+                let pd = |pairs| _mm256_castps_pd(pairs);
+                let ps = |pairs| _mm256_castpd_ps(pairs);
+                let (a, b, c, d) = (a[half], b[half], c[half], d[half]);
+                let low = [pd(_mm256_unpacklo_ps(a, b)), pd(_mm256_unpacklo_ps(c, d))];
+                let high = [pd(_mm256_unpackhi_ps(a, b)), pd(_mm256_unpackhi_ps(c, d))];
+                vectors[0][half] = ps(_mm256_unpacklo_pd(low[0], low[1]));
+                vectors[1][half] = ps(_mm256_unpackhi_pd(low[0], low[1]));
+                vectors[2][half] = ps(_mm256_unpacklo_pd(high[0], high[1]));
+                vectors[3][half] = ps(_mm256_unpackhi_pd(high[0], high[1]));
+            }}
+        }
+        vectors
+    }
+
+    #[inline(always)]
+    fn split_codes(self, codes: &[i8; 16]) -> [[i8; 4]; 4] {
+        let mut parts = [[0; 4]; 4];
+        simd! {{
+            let order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+            let codes = _mm_shuffle_epi8(_mm_loadu_si128(codes.as_ptr().cast()), order);
+            _mm_storeu_si128(parts.as_mut_ptr().cast(), codes);
+        }}
+        parts
     }
 
     #[inline(always)]

@@ -64,6 +64,7 @@ impl Avx512 {
 impl Lanes for Avx512 {
     type Float = __m512;
     type Nibbles = [__m512i; 4];
+    type Dots = __m512i;
     type Bytes = __m512i;
     type Spread = LaneSpread;
     const WIDE: bool = true;
@@ -211,15 +212,80 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn store_nibbles(self, weights: [__m512i; 4], to: &mut [[u8; 64]; 4]) {
-        for (part, to) in weights.into_iter().zip(to) {
-            simd!(_mm512_storeu_si512(to.as_mut_ptr().cast(), part));
-        }
+    fn store_nibbles(self, [a, b, c, d]: [__m512i; 4], to: [&mut [[u8; 16]; 4]; 4]) {
+        simd! {{
+            let pairs = [_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)];
+            let others = [_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d)];
+            let [first, second, third, fourth] = to;
+            _mm512_storeu_si512(first.as_mut_ptr().cast(), _mm512_unpacklo_epi64(pairs[0], others[0]));
+            _mm512_storeu_si512(second.as_mut_ptr().cast(), _mm512_unpackhi_epi64(pairs[0], others[0]));
+            _mm512_storeu_si512(third.as_mut_ptr().cast(), _mm512_unpacklo_epi64(pairs[1], others[1]));
+            _mm512_storeu_si512(fourth.as_mut_ptr().cast(), _mm512_unpackhi_epi64(pairs[1], others[1]));
+        }}
     }
 
     #[inline(always)]
-    fn load_parts(self, parts: &[[u8; 64]; 4]) -> [__m512i; 4] {
-        parts.each_ref().map(|part| simd!(_mm512_loadu_si512(part.as_ptr().cast())))
+    fn begin_dots(self, offsets: &[i32; 16]) -> __m512i {
+        simd!(_mm512_loadu_si512(offsets.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn add_dots(self, dots: __m512i, weights: [u8; 4], codes: &[i8; 64]) -> __m512i {
+        simd! {{
+            let weights = _mm512_set1_epi32(i32::from_le_bytes(weights));
+            _mm512_dpbusd_epi32(dots, weights, _mm512_loadu_si512(codes.as_ptr().cast()))
+        }}
+    }
+
+    #[inline(always)]
+    fn end_dots(self, dots: __m512i, _offsets: &[i32; 16]) -> __m512 {
+        simd!(_mm512_cvtepi32_ps(dots))
+    }
+
+    #[inline(always)]
+    fn transpose_quads(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+        simd! {{
+            let low = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)].map(|pairs| _mm512_castps_pd(pairs));
+            let high = [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)].map(|pairs| _mm512_castps_pd(pairs));
+            [
+                _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1])),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1])),
+                _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1])),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1])),
+            ]
+        }}
+    }
+
+    #[inline(always)]
+    fn store_strided(self, values: __m512, to: [&mut [f32; 4]; 4]) {
+        simd! {{
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let values = _mm512_permutexvar_ps(order, values);
+            let [a, b, c, d] = to;
+            _mm_storeu_ps(a.as_mut_ptr(), _mm512_castps512_ps128(values));
+            _mm_storeu_ps(b.as_mut_ptr(), _mm512_extractf32x4_ps::<1>(values));
+            _mm_storeu_ps(c.as_mut_ptr(), _mm512_extractf32x4_ps::<2>(values));
+            _mm_storeu_ps(d.as_mut_ptr(), _mm512_extractf32x4_ps::<3>(values));
+        }}
+    }
+
+    #[inline(always)]
+    fn largest_magnitude(self, values: __m512) -> f32 {
+        simd! {{
+            let bits = _mm512_and_si512(_mm512_castps_si512(values), _mm512_set1_epi32(i32::MAX));
+            f32::from_bits(_mm512_reduce_max_epu32(bits))
+        }}
+    }
+
+    #[inline(always)]
+    fn split_codes(self, codes: &[i8; 16]) -> [[i8; 4]; 4] {
+        let mut parts = [[0; 4]; 4];
+        simd! {{
+            let order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+            let codes = _mm_shuffle_epi8(_mm_loadu_si128(codes.as_ptr().cast()), order);
+            _mm_storeu_si128(parts.as_mut_ptr().cast(), codes);
+        }}
+        parts
     }
 
     #[inline(always)]

@@ -39,6 +39,8 @@ pub(super) trait Lanes: Copy {
     type Float: Copy;
     /// 128 bytes that hold 256 4-bit codes, split into the parts of a [`SplitChunk`].
     type Nibbles: Copy;
+    /// Unfinished dot products of 16 tokens.
+    type Dots: Copy;
     /// 64 8-bit codes.
     type Bytes: Copy;
     /// What [`spread_scales`](Self::spread_scales) needs to know about a [`Spread`].
@@ -80,14 +82,54 @@ pub(super) trait Lanes: Copy {
     fn select(self, bits: u16, x: Self::Float, y: Self::Float) -> Self::Float;
     /// Integers within i8, as bytes; anything for other values.
     fn to_bytes(self, values: Self::Float) -> [i8; 16];
+    /// The largest magnitude; a NaN is larger than any.
+    #[inline(always)]
+    fn largest_magnitude(self, values: Self::Float) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(values, &mut lanes);
+        let mut bits = lanes.map(|value: f32| value.to_bits() & i32::MAX as u32);
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                bits[lane] = bits[lane].max(bits[lane + half]);
+            }
+        }
+        f32::from_bits(bits[0])
+    }
+    /// The first four even codes, the first four odd ones, the last four even ones and the last four odd ones.
+    #[inline(always)]
+    fn split_codes(self, codes: &[i8; 16]) -> [[i8; 4]; 4] {
+        let mut parts = [[0; 4]; 4];
+        for index in 0..4 {
+            parts[0][index] = codes[2 * index];
+            parts[1][index] = codes[2 * index + 1];
+            parts[2][index] = codes[2 * index + 8];
+            parts[3][index] = codes[2 * index + 9];
+        }
+        parts
+    }
 
     /// XORs each byte with `flip` and splits them.
     fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles;
-    /// As they came from [`load_nibbles`](Self::load_nibbles), to be read by [`load_parts`](Self::load_parts).
-    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]);
-    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles;
+    /// Number i of `to` gets at 16j the parts of lane 4j + i, 4 codes of each.
+    fn store_nibbles(self, weights: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]);
     /// The sums (w - 8) * q of each lane of `chunk`.
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> Self::Float;
+    /// Begins the dot products of 16 tokens with the 4-bit codes of 16 k; [`end_dots`](Self::end_dots) gets the same offsets.
+    fn begin_dots(self, offsets: &[i32; 16]) -> Self::Dots;
+    /// Adds the products of 4 codes, up to four times.
+    fn add_dots(self, dots: Self::Dots, weights: [u8; 4], codes: &[i8; 64]) -> Self::Dots;
+    fn end_dots(self, dots: Self::Dots, offsets: &[i32; 16]) -> Self::Float;
+    /// Lane 4j + k of vector i becomes lane 4j + i of vector k.
+    fn transpose_quads(self, vectors: [Self::Float; 4]) -> [Self::Float; 4];
+    /// Number i of `to` gets lanes i, 4 + i, 8 + i and 12 + i.
+    #[inline(always)]
+    fn store_strided(self, values: Self::Float, to: [&mut [f32; 4]; 4]) {
+        let mut lanes = [0.0; 16];
+        self.store(values, &mut lanes);
+        for (first, to) in to.into_iter().enumerate() {
+            *to = [lanes[first], lanes[first + 4], lanes[first + 8], lanes[first + 12]];
+        }
+    }
     /// XORs each byte with `flip`.
     fn load_bytes(self, bytes: &[u8; 64], flip: u8) -> Self::Bytes;
     /// The sums (w - 128) * q of each lane of `chunk`.

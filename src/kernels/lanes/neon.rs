@@ -124,9 +124,26 @@ impl Neon<I8MM> {
     }
 }
 
+/// Number i of lane k becomes number k of lane i.
+#[inline(always)]
+fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    simd! {{
+        let pairs = |a, b| [vzip1q_f32(a, b), vzip2q_f32(a, b)].map(|pairs| vreinterpretq_f64_f32(pairs));
+        let ([ab, ab_last], [cd, cd_last]) = (pairs(a, b), pairs(c, d));
+        [
+            vreinterpretq_f32_f64(vzip1q_f64(ab, cd)),
+            vreinterpretq_f32_f64(vzip2q_f64(ab, cd)),
+            vreinterpretq_f32_f64(vzip1q_f64(ab_last, cd_last)),
+            vreinterpretq_f32_f64(vzip2q_f64(ab_last, cd_last)),
+        ]
+    }}
+}
+
 impl<const LEVEL: u8> Lanes for Neon<LEVEL> {
     type Float = [float32x4_t; 4];
     type Nibbles = [[int8x16_t; 4]; 4];
+    /// Sums of four tokens a register with dot products; sums of half as many k of two tokens without.
+    type Dots = [int32x4_t; 8];
     type Bytes = [int8x16_t; 4];
     type Spread = Spread;
     const WIDE: bool = false;
@@ -266,23 +283,82 @@ impl<const LEVEL: u8> Lanes for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
-        for (part, to) in weights.into_iter().zip(to) {
-            for (quarter, to) in part.into_iter().zip(to.as_chunks_mut::<16>().0) {
-                simd!(vst1q_u8(to.as_mut_ptr(), vreinterpretq_u8_s8(quarter)));
+    fn store_nibbles(self, weights: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]) {
+        for quarter in 0..4 {
+            let words = weights.each_ref().map(|part| simd!(vreinterpretq_f32_s8(part[quarter])));
+            for (to, words) in to.iter_mut().zip(transpose(words)) {
+                simd!(vst1q_u8(to[quarter].as_mut_ptr(), vreinterpretq_u8_f32(words)));
             }
         }
     }
 
     #[inline(always)]
-    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
-        parts.each_ref().map(|part| {
-            let mut quarters = [simd!(vdupq_n_s8(0)); 4];
-            for (quarter, codes) in quarters.iter_mut().zip(part.as_chunks::<16>().0) {
-                *quarter = simd!(vreinterpretq_s8_u8(vld1q_u8(codes.as_ptr())));
+    fn begin_dots(self, offsets: &[i32; 16]) -> Self::Dots {
+        let mut dots = [simd!(vdupq_n_s32(0)); 8];
+        if LEVEL >= DOTPROD {
+            for quarter in 0..4 {
+                dots[quarter] = simd!(vld1q_s32(offsets.as_ptr().add(4 * quarter)));
             }
-            quarters
-        })
+        }
+        dots
+    }
+
+    #[inline(always)]
+    fn add_dots(self, mut dots: Self::Dots, weights: [u8; 4], codes: &[i8; 64]) -> Self::Dots {
+        simd! {{
+            let weights = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(weights)));
+            for quarter in 0..4 {
+                let codes = vld1q_s8(codes.as_ptr().add(16 * quarter));
+                if LEVEL >= DOTPROD {
+                    dots[quarter] = self.dot(dots[quarter], weights, codes);
+                } else {
+                    // Products in 16 bits: after four times 4 * 15 * 127 at most.
+                    let low = vreinterpretq_s16_s32(dots[2 * quarter]);
+                    let high = vreinterpretq_s16_s32(dots[2 * quarter + 1]);
+                    let low = vmlal_s8(low, vget_low_s8(weights), vget_low_s8(codes));
+                    let high = vmlal_high_s8(high, weights, codes);
+                    dots[2 * quarter] = vreinterpretq_s32_s16(low);
+                    dots[2 * quarter + 1] = vreinterpretq_s32_s16(high);
+                }
+            }
+            dots
+        }}
+    }
+
+    #[inline(always)]
+    fn end_dots(self, dots: Self::Dots, offsets: &[i32; 16]) -> [float32x4_t; 4] {
+        let mut lanes = self.splat(0.0);
+        for quarter in 0..4 {
+            lanes[quarter] = simd! {{
+                vcvtq_f32_s32(if LEVEL >= DOTPROD {
+                    dots[quarter]
+                } else {
+                    let low = vpaddlq_s16(vreinterpretq_s16_s32(dots[2 * quarter]));
+                    let high = vpaddlq_s16(vreinterpretq_s16_s32(dots[2 * quarter + 1]));
+                    vaddq_s32(vld1q_s32(offsets.as_ptr().add(4 * quarter)), vpaddq_s32(low, high))
+                })
+            }};
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn store_strided(self, values: [float32x4_t; 4], to: [&mut [f32; 4]; 4]) {
+        for (to, quarter) in to.into_iter().zip(transpose(values)) {
+            simd!(vst1q_f32(to.as_mut_ptr(), quarter));
+        }
+    }
+
+    #[inline(always)]
+    fn transpose_quads(self, vectors: [[float32x4_t; 4]; 4]) -> [[float32x4_t; 4]; 4] {
+        let mut transposed = vectors;
+        for quarter in 0..4 {
+            let quads = transpose(vectors.each_ref().map(|vector| vector[quarter]));
+            for (vector, quad) in transposed.iter_mut().zip(quads) {
+                vector[quarter] = quad;
+            }
+        }
+        transposed
     }
 
     #[inline(always)]

@@ -27,6 +27,7 @@ macro_rules! map {
 impl Lanes for Scalar {
     type Float = [f32; 16];
     type Nibbles = [[u8; 64]; 4];
+    type Dots = [i32; 16];
     type Bytes = [u8; 64];
     type Spread = Spread;
     const WIDE: bool = false;
@@ -130,13 +131,46 @@ impl Lanes for Scalar {
     }
 
     #[inline(never)]
-    fn store_nibbles(self, weights: Self::Nibbles, to: &mut [[u8; 64]; 4]) {
-        *to = weights;
+    fn store_nibbles(self, weights: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]) {
+        for (first, to) in to.into_iter().enumerate() {
+            for (fourth, to) in to.iter_mut().enumerate() {
+                let lane = 4 * fourth + first;
+                for (part, to) in weights.iter().zip(to.as_chunks_mut::<4>().0) {
+                    to.copy_from_slice(&part[4 * lane..][..4]);
+                }
+            }
+        }
     }
 
     #[inline(never)]
-    fn load_parts(self, parts: &[[u8; 64]; 4]) -> Self::Nibbles {
-        *parts
+    fn begin_dots(self, offsets: &[i32; 16]) -> [i32; 16] {
+        *offsets
+    }
+
+    #[inline(never)]
+    fn add_dots(self, mut dots: [i32; 16], weights: [u8; 4], codes: &[i8; 64]) -> [i32; 16] {
+        for (dot, codes) in dots.iter_mut().zip(codes.as_chunks::<4>().0) {
+            for (weight, code) in weights.iter().zip(codes) {
+                *dot += i32::from(*weight) * i32::from(*code);
+            }
+        }
+        dots
+    }
+
+    #[inline(never)]
+    fn end_dots(self, dots: [i32; 16], _offsets: &[i32; 16]) -> [f32; 16] {
+        dots.map(|dot| dot as f32)
+    }
+
+    #[inline(never)]
+    fn transpose_quads(self, vectors: [[f32; 16]; 4]) -> [[f32; 16]; 4] {
+        let mut transposed = vectors;
+        for (i, vector) in vectors.iter().enumerate() {
+            for (lane, value) in vector.iter().enumerate() {
+                transposed[lane % 4][lane / 4 * 4 + i] = *value;
+            }
+        }
+        transposed
     }
 
     #[inline(never)]

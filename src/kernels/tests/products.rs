@@ -10,7 +10,7 @@ use crate::ErrorKind;
 use crate::reference::{chains, quantise};
 use crate::{
     ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, ColumnsMut, DenseLayout,
-    DenseMatrix, Floats, Rows, ZeroPoints,
+    DenseMatrix, Floats, Rows, WeightPanel, ZeroPoints,
 };
 
 const CANARY: f32 = 1234.5;
@@ -58,13 +58,15 @@ fn check(case: Case) {
     for kernels in rows_under_test() {
         let what = format!("{} int8 {case:?}", kernels.name());
         let activations = matrix.activations(kernels, &view);
+        // Used again, so that what an earlier product left behind would show.
+        let mut panel = WeightPanel::new();
         for rows in selections {
             check_product(
                 &what,
                 rows,
                 case.tokens,
                 |index, row| unpacked.multiply_int8(row, token(index)),
-                |out| kernels.multiply_int8(&view, rows, &activations, out),
+                |out| kernels.multiply_int8(&view, rows, &activations, &mut panel, out),
             );
             check_product(
                 &what,
@@ -117,7 +119,7 @@ fn block_products_have_the_bits_of_the_reference() {
                         zero: ZEROS[count / 2 % 6],
                         tight: random.below(2) == 0,
                         bias: random.below(2) == 0,
-                        tokens: random.pick(&[1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13]),
+                        tokens: random.pick(&[1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17]),
                         shift: random.below(4),
                         seed: random.next(),
                     });
@@ -294,7 +296,14 @@ fn small_products_are_as_computed_by_hand() {
             activations.reset(1, 32, ActivationLayout::Split);
             kernels.quantise(&x, &mut activations.token_mut(0));
             let mut out = [0.0; 2];
-            kernels.multiply_int8(&matrix, 0..1, &activations, &mut ColumnsMut::new(&mut out[..1], 1));
+            let (mut panel, out_of_one) = (WeightPanel::new(), &mut out[..1]);
+            kernels.multiply_int8(
+                &matrix,
+                0..1,
+                &activations,
+                &mut panel,
+                &mut ColumnsMut::new(out_of_one, 1),
+            );
             kernels.multiply_f32(&matrix, 0..1, &x, &mut ColumnsMut::new(&mut out[1..], 1));
             assert_eq!(out, [expected, expected], "{}", kernels.name());
         }
@@ -303,8 +312,8 @@ fn small_products_are_as_computed_by_hand() {
 
 #[test]
 fn activations_can_be_quantised_in_ranges_of_columns() {
-    for bits in [4, 8] {
-        let mut case = plain(7, 1090, 3, 5);
+    for (bits, tokens) in [(4, 3), (4, 19), (8, 3)] {
+        let mut case = plain(7, 1090, tokens, 5);
         case.shape.bits = bits;
         let mut matrix = Matrix::new(case);
         matrix.nk();
@@ -312,16 +321,17 @@ fn activations_can_be_quantised_in_ranges_of_columns() {
         for kernels in rows_under_test() {
             let whole = matrix.activations(kernels, &view);
             let mut parts = BlockActivations::new();
-            parts.reset(3, 1090, ActivationLayout::of(&view));
+            parts.reset(tokens, 1090, kernels.layout(bits, tokens));
             for (range, mut part) in parts.column_chunks(256) {
-                for token in 0..3 {
+                for token in 0..tokens {
                     let x = &matrix.x[token * 1090..][range.clone()];
                     kernels.quantise(x, part.row_mut(token));
                 }
             }
-            let mut products = [vec![0.0; 21], vec![0.0; 21]];
+            let mut products = [vec![0.0; 7 * tokens], vec![0.0; 7 * tokens]];
             for (activations, out) in [whole, parts].iter().zip(&mut products) {
-                kernels.multiply_int8(&view, 0..7, activations, &mut ColumnsMut::new(out, 7));
+                let mut out = ColumnsMut::new(out, 7);
+                kernels.multiply_int8(&view, 0..7, activations, &mut WeightPanel::new(), &mut out);
             }
             assert_same_bits(kernels.name(), &products[0], &products[1]);
         }
@@ -342,7 +352,8 @@ fn numbers_that_are_not_finite_spoil_their_token_only() {
             for kernels in rows_under_test() {
                 let activations = matrix.activations(kernels, &view);
                 let mut out = vec![0.0; 5 * tokens];
-                kernels.multiply_int8(&view, 0..5, &activations, &mut ColumnsMut::new(&mut out, 5));
+                let mut columns = ColumnsMut::new(&mut out, 5);
+                kernels.multiply_int8(&view, 0..5, &activations, &mut WeightPanel::new(), &mut columns);
                 assert!(out[..5].iter().all(|value| value.is_nan()), "{} {out:?}", kernels.name());
                 let expected: Vec<_> = good[200..]
                     .chunks(200)

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::ErrorKind;
-use crate::{ActivationLayout, BlockActivations, KernelTable, Team};
+use crate::{ActivationLayout, BlockActivations, Team};
 
 const TEAMS: [usize; 4] = [1, 2, 3, 16];
 
@@ -138,7 +138,6 @@ fn threads_may_share_a_team() {
 
 #[test]
 fn columns_and_rows_are_disjoint_and_complete() {
-    let kernels = KernelTable::by_name("scalar").unwrap();
     for threads in TEAMS {
         let team = Team::new(Some(threads)).unwrap();
         team.enter(|scope| {
@@ -160,14 +159,12 @@ fn columns_and_rows_are_disjoint_and_complete() {
 
             let mut activations = BlockActivations::new();
             activations.reset(3, 600, ActivationLayout::Split);
-            let count = AtomicUsize::new(0);
-            scope.run_quantised_columns(&mut table, &mut activations, 256, |range, view, out, _| {
-                for token in 0..3 {
-                    kernels.quantise(view.row_mut(token), out.row_mut(token));
-                }
-                count.fetch_add(range.len(), Ordering::Relaxed);
+            let done = [const { AtomicUsize::new(0) }; 3];
+            scope.quantise_each(&mut activations, |token, to| {
+                assert_eq!(to.columns(), 600);
+                done[token].fetch_add(1, Ordering::Relaxed);
             });
-            assert_eq!(count.into_inner(), 600);
+            assert_eq!(done.map(AtomicUsize::into_inner), [1; 3]);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! The head: logits of the wanted positions, for the wanted vocabulary.
 
 use super::pointwise::activate;
-use super::product::{Left, Right, layout, multiply};
+use super::product::{Left, Right, bits, multiply};
 use super::{HeadGroup, Pass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Operand, Operation};
@@ -39,7 +39,7 @@ impl Pass<'_, '_> {
         let gathered: Vec<f32>;
         let mut quantised = std::mem::take(&mut self.arena.temporary);
         let left = if plan.multiplies_integers(&weights.matrix) {
-            quantised.reset(count, input.width, layout(&weights.matrix));
+            quantised.reset(count, input.width, table.layout(bits(&weights.matrix), count));
             for (to, token) in quantised.tokens_mut().iter_mut().zip(group.rows.clone()) {
                 table.quantise(self.arena.row(plan, *input, token), to);
             }
@@ -54,8 +54,9 @@ impl Pass<'_, '_> {
             None => Rows::from(weights.start..weights.start + weights.rows),
         };
         let chunk = (width / (self.scope.threads() * 8)).clamp(16, 512).next_multiple_of(16);
-        self.scope.run_columns(&mut logits, width, chunk, |range, columns, _| {
-            multiply(table, left, &right, rows.part(range), columns);
+        let arena = &*self.arena;
+        self.scope.run_columns(&mut logits, width, chunk, |range, columns, worker| {
+            multiply(table, left, &right, rows.part(range), &mut arena.scratch(worker).panel, columns);
         });
         self.arena.temporary = quantised;
         for step in &plan.program.steps[index + 1..] {

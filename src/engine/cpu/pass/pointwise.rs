@@ -2,7 +2,7 @@
 
 use super::Pass;
 use crate::graph::{Activation, Matrix, NormKind, Operand, Operation, Table, ValueId};
-use crate::kernels::{ActivationLayout, KernelTable};
+use crate::kernels::KernelTable;
 
 /// Applies a function in place.
 pub(super) fn activate(table: &KernelTable, activation: Activation, row: &mut [f32]) {
@@ -92,38 +92,43 @@ impl Pass<'_, '_> {
                 .into_iter();
         let mut split_rows = Vec::new().into_iter();
         if forms.split {
-            split.reset(count, width, ActivationLayout::Split);
+            split.reset(count, width, table.layout(4, count));
             split_rows = split.tokens_mut().into_iter();
         }
         let mut natural_rows = Vec::new().into_iter();
         if forms.natural {
-            natural.reset(count, width, ActivationLayout::Natural);
+            natural.reset(count, width, table.layout(8, count));
             natural_rows = natural.tokens_mut().into_iter();
         }
         let mut rows: Vec<_> =
             (0..count).map(|token| (token, floats.next(), split_rows.next(), natural_rows.next())).collect();
         let arena = &*self.arena;
-        self.scope.run_each(&mut rows, |(token, floats, split, natural), worker| {
+        let mut tasks: Vec<_> = rows.chunks_mut(table.layout(4, count).neighbours()).collect();
+        self.scope.run_each(&mut tasks, |rows, worker| {
             let mut scratch = arena.scratch(worker);
-            let to = match floats {
-                Some(floats) => floats,
-                None => {
-                    scratch.first.resize(width, 0.0);
-                    &mut scratch.first[..]
+            for (token, floats, split, natural) in rows.iter_mut() {
+                let to = match floats {
+                    Some(floats) => floats,
+                    None => {
+                        scratch.first.resize(width, 0.0);
+                        &mut scratch.first[..]
+                    }
+                };
+                let from = arena.row(plan, input, *token);
+                for (from, to) in from.chunks(weight.len()).zip(to.chunks_mut(weight.len())) {
+                    match kind {
+                        NormKind::Rms => table.rms_norm(from, weight, epsilon, to),
+                        NormKind::Layer { bias } => {
+                            table.layer_norm(from, weight, bias.as_deref(), epsilon, to)
+                        }
+                    }
                 }
-            };
-            let from = arena.row(plan, input, *token);
-            for (from, to) in from.chunks(weight.len()).zip(to.chunks_mut(weight.len())) {
-                match kind {
-                    NormKind::Rms => table.rms_norm(from, weight, epsilon, to),
-                    NormKind::Layer { bias } => table.layer_norm(from, weight, bias.as_deref(), epsilon, to),
+                if let Some(split) = split {
+                    table.quantise(to, split);
                 }
-            }
-            if let Some(split) = split {
-                table.quantise(to, split);
-            }
-            if let Some(natural) = natural {
-                table.quantise(to, natural);
+                if let Some(natural) = natural {
+                    table.quantise(to, natural);
+                }
             }
         });
         if forms.floats {

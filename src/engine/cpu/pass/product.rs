@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::graph::{Activation, Matrix, MatrixRows, Operand, ValueId};
 use crate::kernels::{
     ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, COLUMN_UNIT, ColumnsMut, DenseMatrix,
-    KernelTable, Rows,
+    KernelTable, Rows, WeightPanel,
 };
 
 /// A matrix as the kernels see it.
@@ -43,11 +43,12 @@ pub(super) fn multiply(
     left: Left<'_>,
     right: &Right<'_>,
     rows: Rows<'_>,
+    panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
     match (left, right) {
         (Left::Quantised(activations), Right::Block(matrix)) => {
-            table.multiply_int8(matrix, rows, activations, out)
+            table.multiply_int8(matrix, rows, activations, panel, out)
         }
         (Left::Floats(x), Right::Block(matrix)) => table.multiply_f32(matrix, rows, x, out),
         (Left::Floats(x), Right::BlockKn(matrix)) => table.multiply_kn(matrix, rows, x, out),
@@ -57,11 +58,11 @@ pub(super) fn multiply(
     }
 }
 
-/// Which quantised layout a matrix works on.
-pub(super) fn layout(matrix: &Matrix) -> ActivationLayout {
+/// Bits of the weights that a matrix has quantised; what is said of 4 bits holds for matrices that are not quantised too.
+pub(super) fn bits(matrix: &Matrix) -> u32 {
     match matrix {
-        Matrix::Block(weights) if weights.shape.bits == 8 => ActivationLayout::Natural,
-        _ => ActivationLayout::Split,
+        Matrix::Block(weights) => weights.shape.bits,
+        Matrix::Dense(_) => 4,
     }
 }
 
@@ -86,7 +87,7 @@ impl Prepared {
             Self { quantised: Some(quantised), .. } => Left::Quantised(quantised),
             Self { floats: Some(floats), .. } => Left::Floats(floats),
             _ if plan.multiplies_integers(matrix) => {
-                Left::Quantised(arena.quantised(plan, input.value, layout(matrix)))
+                Left::Quantised(arena.quantised(plan, input.value, bits(matrix)))
             }
             _ => Left::Floats(&arena.floats[plan.slots[input.value.0]][..tokens * input.width]),
         }
@@ -107,18 +108,17 @@ impl Pass<'_, '_> {
         let whole = input == plan.program.whole(input.value);
         if plan.multiplies_integers(matrix) {
             let forms = plan.forms[input.value.0];
-            let wanted = layout(matrix);
-            let ready = if wanted == ActivationLayout::Split { forms.split } else { forms.natural };
+            let wanted = self.table.layout(bits(matrix), self.rows.len());
+            let ready = if wanted == ActivationLayout::Natural { forms.natural } else { forms.split };
             if whole && ready {
                 return Prepared::default();
             }
             let mut quantised = std::mem::take(&mut self.arena.temporary);
             quantised.reset(self.rows.len(), input.width, wanted);
             let (arena, table) = (&*self.arena, self.table);
-            let mut rows: Vec<_> = quantised.tokens_mut().into_iter().enumerate().collect();
-            self.scope
-                .run_each(&mut rows, |(token, to), _| table.quantise(arena.row(plan, input, *token), to));
-            drop(rows);
+            self.scope.quantise_each(&mut quantised, |token, to| {
+                table.quantise(arena.row(plan, input, token), to);
+            });
             return Prepared { quantised: Some(quantised), floats: None };
         }
         if whole {
@@ -151,14 +151,9 @@ impl Pass<'_, '_> {
         let chunk = self.chunk(width, 16);
         let arena = &*self.arena;
         let left = prepared.left(plan, arena, count, input, &weights.matrix);
-        self.scope.run_columns(&mut buffer[..count * width], width, chunk, |range, columns, _| {
-            multiply(
-                table,
-                left,
-                &right,
-                Rows::from(weights.start + range.start..weights.start + range.end),
-                columns,
-            );
+        self.scope.run_columns(&mut buffer[..count * width], width, chunk, |range, columns, worker| {
+            let rows = Rows::from(weights.start + range.start..weights.start + range.end);
+            multiply(table, left, &right, rows, &mut arena.scratch(worker).panel, columns);
             if let Some(residual) = residual {
                 for token in 0..count {
                     table.add(columns.row_mut(token), &arena.row(plan, residual, token)[range.clone()]);
@@ -183,7 +178,7 @@ impl Pass<'_, '_> {
         let (count, width) = (self.rows.len(), gate.rows);
         let (gate_right, up_right) = (Right::new(&gate.matrix, gate_bias)?, Right::new(&up.matrix, up_bias)?);
         let prepared_gate = self.prepare(input, &gate.matrix);
-        let up_left_differs = layout(&gate.matrix) != layout(&up.matrix)
+        let up_left_differs = bits(&gate.matrix) != bits(&up.matrix)
             || plan.multiplies_integers(&gate.matrix) != plan.multiplies_integers(&up.matrix);
         let prepared_up = if up_left_differs { self.prepare(input, &up.matrix) } else { Prepared::default() };
         let mut buffer = if forms.floats { self.arena.take(plan, output, count) } else { Vec::new() };
@@ -201,7 +196,7 @@ impl Pass<'_, '_> {
         }
         let mut split_chunks = Vec::new().into_iter();
         if forms.split {
-            split.reset(count, width, ActivationLayout::Split);
+            split.reset(count, width, table.layout(4, count));
             split_chunks = split.column_chunks(chunk).into_iter();
         }
         let mut natural_chunks = Vec::new().into_iter();
@@ -228,7 +223,8 @@ impl Pass<'_, '_> {
                     buffer.resize(count * columns, 0.0);
                 }
                 let mut out = ColumnsMut::new(&mut buffer[..count * columns], columns);
-                multiply(table, left, right, Rows::from(start + range.start..start + range.end), &mut out);
+                let rows = Rows::from(start + range.start..start + range.end);
+                multiply(table, left, right, rows, &mut scratch.panel, &mut out);
             }
             for token in 0..count {
                 let gated = &mut scratch.first[token * columns..][..columns];

@@ -4,10 +4,7 @@ use half::{bf16, f16};
 
 use crate::reference::Unpacked;
 use crate::tests::Random;
-use crate::{
-    ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, Floats, KernelTable,
-    ZeroPoints,
-};
+use crate::{BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, Floats, KernelTable, ZeroPoints};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Format {
@@ -225,8 +222,10 @@ impl Matrix {
     pub(super) fn activations(&self, kernels: &KernelTable, matrix: &BlockMatrix<'_>) -> BlockActivations {
         let mut activations = BlockActivations::new();
         // A buffer that has been used for something larger.
-        activations.reset(self.case.tokens + 1, matrix.columns() + 128, ActivationLayout::Split);
-        activations.reset(self.case.tokens, matrix.columns(), ActivationLayout::of(matrix));
+        let large = kernels.layout(4, self.case.tokens + 1);
+        activations.reset(self.case.tokens + 1, matrix.columns() + 128, large);
+        let layout = kernels.layout(self.case.shape.bits, self.case.tokens);
+        activations.reset(self.case.tokens, matrix.columns(), layout);
         for (mut token, x) in activations.tokens_mut().into_iter().zip(self.x.chunks(matrix.columns())) {
             kernels.quantise(x, &mut token);
         }
