@@ -337,7 +337,8 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
 
     #[inline(always)]
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> [__m256; 2] {
-        let codes = chunk.parts.each_ref().map(|codes| self.load_codes(codes));
+        let [a, b, c, d] = &chunk.parts;
+        let codes = [self.load_codes(a), self.load_codes(b), self.load_codes(c), self.load_codes(d)];
         let offsets = self.load_offsets(&chunk.offsets);
         let mut lanes = self.splat(0.0);
         for half in 0..2 {

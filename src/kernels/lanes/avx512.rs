@@ -206,9 +206,9 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn load_nibbles_partial(self, bytes: &[u8], flip: u8) -> [__m512i; 4] {
         let (first, last) = bytes.split_at(bytes.len().min(64));
-        let bytes = [first, last]
-            .map(|bytes| simd!(_mm512_maskz_loadu_epi8(low_bits(bytes.len()), bytes.as_ptr().cast())));
-        self.split(bytes, flip)
+        let load =
+            |bytes: &[u8]| simd!(_mm512_maskz_loadu_epi8(low_bits(bytes.len()), bytes.as_ptr().cast()));
+        self.split([load(first), load(last)], flip)
     }
 
     #[inline(always)]
@@ -245,8 +245,9 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn transpose_quads(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
         simd! {{
-            let low = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)].map(|pairs| _mm512_castps_pd(pairs));
-            let high = [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)].map(|pairs| _mm512_castps_pd(pairs));
+            let low_pairs = |a, b| _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+            let high_pairs = |a, b| _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+            let (low, high) = ([low_pairs(a, b), low_pairs(c, d)], [high_pairs(a, b), high_pairs(c, d)]);
             [
                 _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1])),
                 _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1])),

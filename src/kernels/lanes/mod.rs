@@ -34,6 +34,9 @@ pub(super) const fn size_of_format(format: u8) -> usize {
 }
 
 /// Lane l is `values[l]` everywhere; see the module.
+///
+/// Implementations apply no closure through `array::map` in a kernel's loop: the compiler may leave it a call, without the row's
+/// instructions.
 pub(super) trait Lanes: Copy {
     /// 16 f32.
     type Float: Copy;
