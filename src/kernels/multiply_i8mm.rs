@@ -12,10 +12,12 @@ use super::lanes::neon::{I8MM, Neon};
 use super::lanes::{BF16, F16, F32, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
 use super::multiply_int8::{self, TILE_ROWS, finish, tile_rows, write};
-use super::multiply_panel::{CHUNK_COLUMNS, FEWEST_TOKENS, Unpacking, WeightPanel};
+use super::multiply_panel::{CHUNK_COLUMNS, Unpacking, WeightPanel};
 
 /// Chunks of a panel: 12 KiB, beside as much of four tokens in the first-level cache.
 const PANEL_CHUNKS: usize = 8;
+/// For fewer tokens a panel costs more than it saves.
+const FEWEST_TOKENS: usize = 8;
 /// Tokens that share a panel; their sums take 64 KiB of the stack.
 const TOKEN_BLOCK: usize = 64;
 /// Tokens that share a pass over a panel.

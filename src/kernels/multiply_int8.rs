@@ -13,7 +13,7 @@ pub(super) const TILE_ROWS: usize = 4;
 const TOKEN_BLOCK_BYTES: usize = 384 << 10;
 /// Tokens that share the zero points of a tile.
 const CORRECTED_TOKENS: usize = 16;
-/// How far ahead weights are asked for, into the second-level cache, when there is one token. Into the first-level cache
+/// How far ahead the first tokens ask for weights, into the second-level cache. Into the first-level cache
 /// too few requests are under way at a time to keep the memory busy.
 const PREFETCH_BYTES: usize = 8192;
 
@@ -186,6 +186,8 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
         let end = tokens.min(start + token_block);
         for position in (0..rows.len()).step_by(TILE_ROWS) {
             let tile_rows = tile_rows(rows, position);
+            // Only the first tokens ask for what the others need too.
+            let mut ahead = ahead;
             let mut token = start;
             while token < end {
                 let count = (end - token).min(if L::WIDE && FORMAT != BF16 { 4 } else { 2 });
@@ -197,11 +199,12 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
                         tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], ahead);
                 } else if L::WIDE && FORMAT != BF16 {
                     let group = [token, at(1), at(2), at(3)];
-                    sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, 0);
+                    sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, ahead);
                 } else {
                     [sums[0], sums[1]] =
-                        tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, [token, at(1)], 0);
+                        tile::<L, W, FORMAT, 2>(lanes, matrix, tile_rows, activations, [token, at(1)], ahead);
                 }
+                ahead = 0;
                 for sums in &sums[..count] {
                     write(out.row_mut(token), position, *sums);
                     token += 1;
@@ -238,7 +241,7 @@ pub(super) fn spreads(chunk_columns: usize, block_size: usize) -> [Spread; 2] {
     [Spread { count: per_chunk, shift: 4 - per_chunk.trailing_zeros() }, Spread { count: 2, shift: 3 }]
 }
 
-/// The products of four rows with `T` tokens. A single token asks for the weights `ahead` rows further on.
+/// The products of four rows with `T` tokens, which ask for the weights `ahead` rows further on, if any.
 #[inline(always)]
 fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     lanes: L,
@@ -270,7 +273,7 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
         assert!(columns <= chunks.len(), "chunks of a token");
     }
     let codes_ahead = ahead * matrix.row_bytes;
-    if T == 1 && ahead > 0 {
+    if ahead > 0 {
         for scales in scales {
             let next = scales.as_ptr().wrapping_add(ahead * scales.len());
             for line in (0..scales.len()).step_by(64) {
@@ -284,7 +287,7 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
     let mut left_of_block = block_size;
     for index in 0..columns {
         let spread = if per_chunk == 1 && left_of_block < W::CHUNK_COLUMNS { across } else { usual };
-        if T == 1 {
+        if ahead > 0 {
             for line in (0..bytes).step_by(64) {
                 unroll!(row in 0, 1, 2, 3 =>
                     lanes.prefetch(codes[row].as_ptr().wrapping_add(bytes * index + line + codes_ahead)));

@@ -12,7 +12,7 @@ use super::multiply_int8::spreads;
 pub(super) const CHUNK_COLUMNS: usize = 256;
 const CHUNK_BYTES: usize = CHUNK_COLUMNS / 2;
 /// For fewer tokens a panel costs more than it saves.
-pub(super) const FEWEST_TOKENS: usize = 8;
+pub(super) const FEWEST_TOKENS: usize = 13;
 /// The largest panel, unless a few rows are larger: a quarter of it stays in the first-level cache.
 const PANEL_BYTES: usize = 96 << 10;
 /// Activations of this many bytes stay in the second-level cache while panels come and go.

@@ -283,7 +283,7 @@ impl<const LEVEL: u8> Lanes for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn store_nibbles(self, weights: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]) {
+    fn store_nibbles(self, weights: Self::Nibbles, mut to: [&mut [[u8; 16]; 4]; 4]) {
         for quarter in 0..4 {
             let words = weights.each_ref().map(|part| simd!(vreinterpretq_f32_s8(part[quarter])));
             for (to, words) in to.iter_mut().zip(transpose(words)) {
