@@ -5,21 +5,13 @@
  * KERNELS is the file of kernels for one kind of CPU, libggml-cpu-*.so.
  */
 
-#include <ggml-backend.h>
-#include <llama.h>
+#include "runtime.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 /* The prompt before the one that is measured, and the tokens after it. */
 enum { WARM_UP_PROMPT = 32, WARM_UP_NEW = 2 };
-
-static void fail(const char *what) {
-    fprintf(stderr, "measure-llama: %s\n", what);
-    exit(1);
-}
 
 static double seconds(void) {
     struct timespec now;
@@ -43,22 +35,6 @@ static long long status(const char *field) {
     }
     fclose(lines);
     return kilobytes * 1024;
-}
-
-static int positive(const char *text) {
-    char *end;
-    long number = strtol(text, &end, 10);
-    if (*text == 0 || *end != 0 || number < 1 || number > 1 << 20) {
-        fail("THREADS, PROMPT_TOKENS and NEW_TOKENS are whole numbers above 0");
-    }
-    return (int)number;
-}
-
-static void show_errors(enum ggml_log_level level, const char *text, void *unused) {
-    (void)unused;
-    if (level == GGML_LOG_LEVEL_ERROR) {
-        fputs(text, stderr);
-    }
 }
 
 /* The most probable token after `count` more tokens. */
@@ -90,29 +66,15 @@ int main(int count, char **arguments) {
     }
     int threads = positive(arguments[3]), prompt_tokens = positive(arguments[4]);
     int new_tokens = positive(arguments[5]);
-    llama_log_set(show_errors, NULL);
+    int longest = prompt_tokens > WARM_UP_PROMPT ? prompt_tokens : WARM_UP_PROMPT;
 
     double start = seconds();
-    if (!ggml_backend_load(arguments[1])) {
-        fail("this CPU cannot run the kernels");
-    }
-    struct llama_model *model = llama_model_load_from_file(arguments[2], llama_model_default_params());
-    if (!model) {
-        fail("the model does not load");
-    }
-    struct llama_context_params params = llama_context_default_params();
-    int longest = prompt_tokens > WARM_UP_PROMPT ? prompt_tokens : WARM_UP_PROMPT;
-    params.n_ctx = (uint32_t)(longest + new_tokens + WARM_UP_NEW + 1);
-    params.n_batch = 2048;
-    params.n_threads = threads;
-    params.n_threads_batch = threads;
-    struct llama_context *context = llama_init_from_model(model, params);
-    if (!context) {
-        fail("there is no context");
-    }
+    struct runtime runtime =
+        open_runtime(arguments[1], arguments[2], threads, longest + new_tokens + WARM_UP_NEW + 1);
     double load = seconds() - start;
 
-    int vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
+    struct llama_context *context = runtime.context;
+    int vocabulary = runtime.vocabulary;
     llama_token *prompt = malloc((size_t)longest * sizeof *prompt);
     if (!prompt) {
         fail("out of memory");
