@@ -1,6 +1,7 @@
 //! Every chore of the workspace: `cargo xtask --help`.
 
 mod abi;
+mod accuracy;
 mod bench_abi;
 mod bench_peers;
 mod command;
@@ -34,6 +35,8 @@ struct Arguments {
 enum Chore {
     /// Write ffi/abi.txt, what programs built against the header rely on, or compare it
     Abi(abi::Arguments),
+    /// Measure how far edgeslm, onnxruntime-genai and llama.cpp are from fp32 arithmetic on the same weights
+    Accuracy(accuracy::Arguments),
     /// Measure the time from loading a model to the first token, through the C ABI and in Rust
     BenchAbi(bench_abi::Arguments),
     /// Measure the command `edgeslm` beside onnxruntime-genai, llama.cpp and OpenVINO GenAI, which it sets up
@@ -73,6 +76,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Abi(arguments) => abi::run(&arguments),
+        Chore::Accuracy(arguments) => accuracy::run(&arguments),
         Chore::BenchAbi(arguments) => bench_abi::run(&arguments),
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
         Chore::Constrained(arguments) => constrained::run(&arguments),

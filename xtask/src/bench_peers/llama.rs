@@ -13,12 +13,16 @@ use crate::command::{checked, starts};
 use crate::demo::workspace;
 use crate::python;
 
-const VERSION: &str = "0.3.36";
+/// The version of llama-cpp-python.
+pub(crate) const VERSION: &str = "0.3.36";
 const SHA256: &str = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e";
 const FOLDER: &str = "target/peers";
 
-/// The builds, the best first, with the options that turn their instructions on; AVX2 is on anyway.
-const BUILDS: [(Instructions, &str, &[&str]); 3] = [
+/// Instructions, a name, and the options that turn the instructions on; AVX2 is on anyway.
+type Build = (Instructions, &'static str, &'static [&'static str]);
+
+/// The builds, the best first.
+const BUILDS: [Build; 3] = [
     (
         Instructions::Amx,
         "amx",
@@ -30,6 +34,9 @@ const BUILDS: [(Instructions, &str, &[&str]); 3] = [
 
 /// The build whose program opens the kernels of all.
 const WITH_PROGRAM: &str = "avx2";
+
+/// The program that measures.
+const MEASURE: &str = "measure-llama";
 
 /// A build.
 pub(super) struct Llama {
@@ -47,15 +54,28 @@ impl Llama {
     }
 }
 
+/// The program `target` of `benches/peers/llama`, and the best kernels that the processor has for it to open.
+pub(crate) fn best(target: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let processor = Processor::of_this_machine()?;
+    let (_, name, options) =
+        best_build(&processor).context("llama.cpp is built for processors with AVX2 only")?;
+    let built = build(&source()?, name, options, target)?;
+    Ok((built.program, built.kernels))
+}
+
+fn best_build(processor: &Processor) -> Option<&'static Build> {
+    BUILDS.iter().find(|(instructions, ..)| processor.has(*instructions))
+}
+
 /// Builds it for every set of instructions that the processor has.
 pub(super) fn contestants(processor: &Processor) -> Vec<Contestant> {
     let source = source().map_err(|error| format!("{error:#}"));
-    let best = BUILDS.iter().find(|(instructions, ..)| processor.has(*instructions));
-    let of = |(instructions, name, options): &(Instructions, &str, &[&str])| {
+    let best = best_build(processor);
+    let of = |(instructions, name, options): &Build| {
         let program = if processor.has(*instructions) {
-            source
-                .clone()
-                .and_then(|source| build(&source, name, options).map_err(|error| format!("{error:#}")))
+            source.clone().and_then(|source| {
+                build(&source, name, options, MEASURE).map_err(|error| format!("{error:#}"))
+            })
         } else {
             Err(format!("this processor has no {}", instructions.name()))
         };
@@ -105,15 +125,15 @@ fn source() -> anyhow::Result<PathBuf> {
     Ok(source)
 }
 
-/// Brings one build up to date.
-fn build(source: &Path, name: &str, options: &[&str]) -> anyhow::Result<Llama> {
+/// Brings one build up to date, and the program `target`.
+fn build(source: &Path, name: &str, options: &[&str], target: &str) -> anyhow::Result<Llama> {
     let program_folder = folder().join(WITH_PROGRAM);
     if name != WITH_PROGRAM {
         make(source, name, options, "ggml-cpu")?;
     }
-    make(source, WITH_PROGRAM, &[], "measure-llama")?;
+    make(source, WITH_PROGRAM, &[], target)?;
     let kernels = folder().join(name).join("bin/libggml-cpu.so");
-    Ok(Llama { program: program_folder.join("measure-llama"), kernels })
+    Ok(Llama { program: program_folder.join(target), kernels })
 }
 
 #[allow(clippy::print_stderr, reason = "progress of a long command")]
@@ -136,12 +156,13 @@ fn make(source: &Path, name: &str, options: &[&str], target: &str) -> anyhow::Re
     }
     if !folder.join("Makefile").exists() {
         eprintln!("Building llama.cpp ({name}), which takes minutes; see {}", log.display());
-        let mut configure = Command::new("cmake");
-        configure.args(["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Release"]);
-        configure.arg("-S").arg(workspace().join("benches/peers/llama")).arg("-B").arg(&folder);
-        configure.arg(format!("-DLLAMA_SOURCE={}", source.display()));
-        run(configure.args(options.iter().map(|option| format!("-DGGML_{option}=ON"))))?;
     }
+    // Each time: the folder may be of a time when the build had other programs.
+    let mut configure = Command::new("cmake");
+    configure.args(["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Release"]);
+    configure.arg("-S").arg(workspace().join("benches/peers/llama")).arg("-B").arg(&folder);
+    configure.arg(format!("-DLLAMA_SOURCE={}", source.display()));
+    run(configure.args(options.iter().map(|option| format!("-DGGML_{option}=ON"))))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     run(Command::new("cmake").arg("--build").arg(&folder).args(["--parallel", &jobs, "--target", target]))
 }

@@ -13,17 +13,17 @@ use crate::progress::Line;
 use crate::python;
 
 /// The name of the imported real model.
-pub(super) const REAL: &str = "smollm2-135m-instruct-int4";
+pub(crate) const REAL: &str = "smollm2-135m-instruct-int4";
 
 /// Where the GGUF files lie.
 const GGUF_FOLDER: &str = "target/peers/models";
 
 /// A model directory, and the same weights as a GGUF file.
-pub(super) struct Model {
+pub(crate) struct Model {
     pub(super) name: String,
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The file, or why there is none.
-    pub(super) gguf: Result<PathBuf, String>,
+    pub(crate) gguf: Result<PathBuf, String>,
     /// The most positions.
     pub(super) context_length: usize,
     /// Bytes of the directory's files.
@@ -32,7 +32,7 @@ pub(super) struct Model {
 
 impl Model {
     /// Makes what is missing. `wants_gguf` says whether some peer reads GGUF.
-    pub(super) fn prepare(name: &str, wants_gguf: bool) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(name: &str, wants_gguf: bool) -> anyhow::Result<Self> {
         let directory = directory(name)?;
         let config = directory.join("genai_config.json");
         let text = fs::read(&config).with_context(|| config.display().to_string())?;
