@@ -41,6 +41,7 @@ mod table;
 mod team;
 #[cfg(test)]
 mod tests;
+mod unpacking;
 mod vector;
 mod zero_points;
 

@@ -12,7 +12,8 @@ use super::lanes::neon::{I8MM, Neon};
 use super::lanes::{BF16, F16, F32, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
 use super::multiply_int8::{self, TILE_ROWS, finish, tile_rows, write};
-use super::multiply_panel::{CHUNK_COLUMNS, Unpacking, WeightPanel};
+use super::multiply_panel::WeightPanel;
+use super::unpacking::{CHUNK_COLUMNS, Unpacking};
 
 /// Chunks of a panel: 12 KiB, beside as much of four tokens in the first-level cache.
 const PANEL_CHUNKS: usize = 8;

@@ -96,6 +96,21 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 }
 
+/// As [`Lanes::split_codes`].
+///
+/// # Safety
+/// The CPU must have SSSE3.
+#[inline(always)]
+pub(super) unsafe fn split_codes(codes: &[i8; 16]) -> [[i8; 4]; 4] {
+    let mut parts = [[0; 4]; 4];
+    simd! {{
+        let order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+        let codes = _mm_shuffle_epi8(_mm_loadu_si128(codes.as_ptr().cast()), order);
+        _mm_storeu_si128(parts.as_mut_ptr().cast(), codes);
+    }}
+    parts
+}
+
 impl<const VNNI: bool> Lanes for Avx2<VNNI> {
     type Float = [__m256; 2];
     type Nibbles = [[__m256i; 2]; 4];
@@ -326,13 +341,7 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
 
     #[inline(always)]
     fn split_codes(self, codes: &[i8; 16]) -> [[i8; 4]; 4] {
-        let mut parts = [[0; 4]; 4];
-        simd! {{
-            let order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-            let codes = _mm_shuffle_epi8(_mm_loadu_si128(codes.as_ptr().cast()), order);
-            _mm_storeu_si128(parts.as_mut_ptr().cast(), codes);
-        }}
-        parts
+        simd!(split_codes(codes))
     }
 
     #[inline(always)]

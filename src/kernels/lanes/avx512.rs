@@ -280,13 +280,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn split_codes(self, codes: &[i8; 16]) -> [[i8; 4]; 4] {
-        let mut parts = [[0; 4]; 4];
-        simd! {{
-            let order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-            let codes = _mm_shuffle_epi8(_mm_loadu_si128(codes.as_ptr().cast()), order);
-            _mm_storeu_si128(parts.as_mut_ptr().cast(), codes);
-        }}
-        parts
+        simd!(super::avx2::split_codes(codes))
     }
 
     #[inline(always)]

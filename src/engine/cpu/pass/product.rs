@@ -58,7 +58,7 @@ pub(super) fn multiply(
     }
 }
 
-/// Bits of the weights that a matrix has quantised; what is said of 4 bits holds for matrices that are not quantised too.
+/// Bits of a matrix's codes. A matrix without codes is never multiplied in integers and counts as one of 4 bits.
 pub(super) fn bits(matrix: &Matrix) -> u32 {
     match matrix {
         Matrix::Block(weights) => weights.shape.bits,
