@@ -424,6 +424,15 @@ fn code_is_completed_at_the_cursor() {
 }
 
 #[test]
+fn an_editor_takes_a_request_back_even_before_it_is_looked_at() {
+    let place = Place::new();
+    let input = "{\"id\": 1, \"prefix\": \"let a = \"}\n{\"cancel\": true}\n";
+    let found = output(place.completion().args(["--requests", "--max-tokens", "2000"]), input);
+    succeeded(&found);
+    assert_eq!(results(&found), [json!({"id": 1, "cancelled": true})]);
+}
+
+#[test]
 fn an_editor_gets_one_answer_to_each_request_and_the_last_is_made() {
     let place = Place::new();
     let file = place.file("a.rs", "fn main() {\n    let x = \n}\n");

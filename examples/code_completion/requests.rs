@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use edgeslm::session::CancelToken;
@@ -35,22 +34,17 @@ struct Request {
     max_lines: Option<usize>,
 }
 
-/// The token that stops what is being answered.
-type Current = Arc<Mutex<CancelToken>>;
+/// A request and the token that stops its answer. Only the reader cancels it, when the next request comes.
+type Cancellable = (Request, CancelToken);
 
 /// Answers the requests of the standard input until it ends.
 ///
 /// # Errors
 /// For an input that cannot be read. What is wrong with a request is its answer.
 pub(crate) fn serve(completer: &mut Completer) -> Result<()> {
-    let current = Current::default();
     let (send, receive) = channel();
-    let reader = {
-        let current = Arc::clone(&current);
-        thread::spawn(move || read(&send, &current))
-    };
-    while let Some(request) = newest(&receive, &current) {
-        let (request, cancel) = request;
+    let reader = thread::spawn(move || read(&send));
+    while let Some((request, cancel)) = newest(&receive) {
         let answer = answer(completer, &request, cancel);
         println!("{}", with_id(&request.id, answer));
     }
@@ -59,8 +53,9 @@ pub(crate) fn serve(completer: &mut Completer) -> Result<()> {
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the reader of requests has failed")))
 }
 
-/// Hands requests over and then stops what was being answered.
-fn read(send: &Sender<Request>, current: &Mutex<CancelToken>) -> Result<()> {
+/// Hands requests over, each of which stops the one before it.
+fn read(send: &Sender<Cancellable>) -> Result<()> {
+    let mut last = CancelToken::new();
     for line in Lines::new(std::io::stdin(), 2 * MAXIMUM_PROGRAM) {
         let line = match line {
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
@@ -75,10 +70,14 @@ fn read(send: &Sender<Request>, current: &Mutex<CancelToken>) -> Result<()> {
         match request {
             Ok(None) => {}
             Ok(Some(request)) => {
-                if !request.cancel && send.send(request).is_err() {
+                last.cancel();
+                if request.cancel {
+                    continue;
+                }
+                last = CancelToken::new();
+                if send.send((request, last.clone())).is_err() {
                     return Ok(());
                 }
-                lock(current).cancel();
             }
             Err(error) => println!("{}", json!({ "id": null, "error": error.to_string() })),
         }
@@ -87,16 +86,13 @@ fn read(send: &Sender<Request>, current: &Mutex<CancelToken>) -> Result<()> {
 }
 
 /// Waits for a request, and goes on to the last that has come; the others are answered as cancelled.
-fn newest(receive: &Receiver<Request>, current: &Mutex<CancelToken>) -> Option<(Request, CancelToken)> {
-    let mut request = receive.recv().ok()?;
-    // First the token, then a look at what has come: a request that comes after the look finds the token.
-    let cancel = CancelToken::new();
-    *lock(current) = cancel.clone();
+fn newest(receive: &Receiver<Cancellable>) -> Option<Cancellable> {
+    let mut newest = receive.recv().ok()?;
     while let Ok(newer) = receive.try_recv() {
-        println!("{}", with_id(&request.id, json!({ "cancelled": true })));
-        request = newer;
+        println!("{}", with_id(&newest.0.id, json!({ "cancelled": true })));
+        newest = newer;
     }
-    Some((request, cancel))
+    Some(newest)
 }
 
 fn answer(completer: &mut Completer, request: &Request, cancel: CancelToken) -> Value {
@@ -128,8 +124,4 @@ fn with_id(id: &Value, answer: Value) -> Value {
         whole.extend(answer);
     }
     whole
-}
-
-fn lock(current: &Mutex<CancelToken>) -> std::sync::MutexGuard<'_, CancelToken> {
-    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
