@@ -10,14 +10,15 @@ use super::unpacking::{CHUNK_COLUMNS, Unpacking};
 
 /// For fewer tokens a panel costs more than it saves.
 pub(super) const FEWEST_TOKENS: usize = 13;
-/// The largest panel, unless a few rows are larger: a quarter of it stays in the first-level cache.
+/// The largest panel, unless two tiles of rows are larger: a quarter of it stays in the first-level cache.
 const PANEL_BYTES: usize = 96 << 10;
 /// Activations of this many bytes stay in the second-level cache while panels come and go.
 const TOKEN_BLOCK_BYTES: usize = 768 << 10;
-/// The most rows of a panel: their sums take 20 KiB of the stack.
-const PANEL_ROWS: usize = 64;
-/// Rows that meet a block of activations at a time, where registers are many and where they are few.
-const WIDE_ROWS: usize = 8;
+/// The most rows of a panel: their sums with a group of tokens take 11 KiB of the stack.
+const PANEL_ROWS: usize = 36;
+/// Rows, and groups of tokens, that meet at a time: where registers are many, and where they are few.
+const WIDE_ROWS: usize = 6;
+const WIDE_GROUPS: usize = 2;
 const NARROW_ROWS: usize = 2;
 /// The order of blocks in which the tree of 16 sums needs to remember one sum a level only.
 const TREE_ORDER: [usize; 16] = [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
@@ -31,10 +32,18 @@ struct Quad {
     scales: [f32; 4],
 }
 
+/// The rows at some positions, for which a panel will be filled next.
+#[derive(Clone, Copy)]
+struct Ahead<'r> {
+    rows: Rows<'r>,
+    position: usize,
+    count: usize,
+}
+
 /// Sums by row and token of the panel's rows: the left halves of the tree's open pairs, and at last the totals.
 type Levels = [[[f32; 16]; PANEL_ROWS]; 5];
 
-/// Unpacked weights, a buffer to be used again and again: at most 96 KiB for up to 9,600 columns.
+/// Unpacked weights, a buffer to be used again and again: at most 96 KiB for up to 6,400 columns, and 12 rows for more.
 #[derive(Debug, Clone, Default)]
 pub struct WeightPanel {
     /// By number of the quad, tile of rows, chunk and row of the tile.
@@ -60,7 +69,7 @@ const fn row_bytes(chunks: usize) -> usize {
 }
 
 fn panel_rows(chunks: usize, tile: usize) -> usize {
-    (PANEL_BYTES / row_bytes(chunks) / tile * tile).clamp(tile, PANEL_ROWS)
+    (PANEL_BYTES / row_bytes(chunks) / tile * tile).clamp(2 * tile, PANEL_ROWS)
 }
 
 /// Writes `out[token][i]` for output feature `rows.at(i)`, without zero points and bias.
@@ -74,14 +83,14 @@ pub(super) fn run<L: Lanes, const FORMAT: u8>(
     out: &mut ColumnsMut<'_>,
 ) {
     if L::WIDE {
-        run_tiles::<L, FORMAT, WIDE_ROWS>(lanes, matrix, rows, activations, panel, out);
+        run_tiles::<L, FORMAT, WIDE_ROWS, WIDE_GROUPS>(lanes, matrix, rows, activations, panel, out);
     } else {
-        run_tiles::<L, FORMAT, NARROW_ROWS>(lanes, matrix, rows, activations, panel, out);
+        run_tiles::<L, FORMAT, NARROW_ROWS, 1>(lanes, matrix, rows, activations, panel, out);
     }
 }
 
 #[inline(always)]
-fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize>(
+fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize, const GROUPS: usize>(
     lanes: L,
     matrix: &BlockMatrix<'_>,
     rows: Rows<'_>,
@@ -99,7 +108,7 @@ fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize>(
         panel.quads.reserve_exact(length - panel.quads.len());
         panel.quads.resize(length, Quad::default());
     }
-    let mut levels: Levels = [[[0.0; 16]; PANEL_ROWS]; 5];
+    let mut levels: [Levels; GROUPS] = [[[[0.0; 16]; PANEL_ROWS]; 5]; GROUPS];
     let unpacking = Unpacking::<L, FORMAT>::new(lanes, matrix);
     for first_group in (0..groups).step_by(block_groups) {
         let groups = first_group..groups.min(first_group + block_groups);
@@ -113,11 +122,30 @@ fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize>(
                 let of_tile = std::array::from_fn(|row| rows.at((first + row).min(position + count - 1)));
                 fill::<L, FORMAT, ROWS>(lanes, &unpacking, of_tile, quads, tile * chunks * ROWS);
             }
-            for group in groups.clone() {
-                let ahead = (group == groups.start).then_some(position + most_rows);
-                multiply_group::<L, ROWS>(lanes, matrix, rows, quads, activations, group, ahead, &mut levels);
-                let tokens = group * GROUP_TOKENS..activations.tokens().min((group + 1) * GROUP_TOKENS);
-                write(lanes, &levels[4][..count], tokens, position, out);
+            let mut ahead = Some(Ahead { rows, position: position + most_rows, count: most_rows });
+            let mut group = groups.start;
+            while group < groups.end {
+                let met = GROUPS.min(groups.end - group);
+                let levels = &mut levels[..met];
+                if met == GROUPS {
+                    multiply_groups::<L, ROWS, GROUPS>(
+                        lanes,
+                        matrix,
+                        quads,
+                        activations,
+                        group,
+                        ahead,
+                        levels,
+                    );
+                } else {
+                    multiply_groups::<L, ROWS, 1>(lanes, matrix, quads, activations, group, ahead, levels);
+                }
+                ahead = None;
+                for levels in levels {
+                    let tokens = group * GROUP_TOKENS..activations.tokens().min((group + 1) * GROUP_TOKENS);
+                    write(lanes, &levels[4][..count], tokens, position, out);
+                    group += 1;
+                }
             }
         }
     }
@@ -145,84 +173,99 @@ fn fill<L: Lanes, const FORMAT: u8, const ROWS: usize>(
     }
 }
 
-/// Leaves the products of a panel with a group of tokens, by row and token, in the last of `levels`. Meanwhile asks for the
-/// weights of the rows from position `ahead` on.
+/// Leaves the products of a panel with groups of tokens from `group` on, by row and token, in the last of each one's levels.
+/// Meanwhile asks for the weights of the rows `ahead`.
 #[inline(always)]
-fn multiply_group<L: Lanes, const ROWS: usize>(
+fn multiply_groups<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     lanes: L,
     matrix: &BlockMatrix<'_>,
-    rows: Rows<'_>,
     panel: &[Quad],
     activations: &BlockActivations,
     group: usize,
-    ahead: Option<usize>,
-    levels: &mut Levels,
+    ahead: Option<Ahead<'_>>,
+    levels: &mut [Levels],
 ) {
     let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
     let panel_rows = panel.len() / (4 * chunks);
     // Behind these nothing is left of a row but zeros.
     let blocks = (matrix.blocks * matrix.shape.block_size / 16).min(16 * chunks);
     for (step, block) in TREE_ORDER.into_iter().enumerate() {
-        if let Some(position) = ahead {
-            ask_for_rows(lanes, matrix, rows, position, panel_rows, step);
+        if let Some(ahead) = ahead {
+            ask_for_rows(lanes, matrix, ahead, step);
         }
         let whole = chunks - usize::from((chunks - 1) * 16 + block >= blocks);
-        let of_group = &activations.group_blocks(group, block)[..whole];
+        let mut tokens: [&[GroupBlock]; GROUPS] = [&[]; GROUPS];
+        for (index, tokens) in tokens.iter_mut().enumerate() {
+            *tokens = &activations.group_blocks(group + index, block)[..whole];
+        }
         let quarter = &panel[block % 4 * panel_rows * chunks..][..panel_rows * chunks];
         for (tile, quads) in quarter.chunks_exact(ROWS * chunks).enumerate() {
-            let mut sums = multiply_block::<L, ROWS>(lanes, quads, block / 4, of_group);
+            let mut sums = multiply_block::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens);
             // The sum so far belongs to the left of each pair in the tree that this block completes.
             let level = step.trailing_ones() as usize;
-            for below in &levels[..level] {
-                for (sum, left) in sums.iter_mut().zip(&below[tile * ROWS..]) {
-                    *sum = lanes.add(lanes.load(left), *sum);
+            for below in 0..level {
+                for group in 0..GROUPS {
+                    let left = &levels[group][below].as_chunks::<ROWS>().0[tile];
+                    for row in 0..ROWS {
+                        sums[group][row] = lanes.add(lanes.load(&left[row]), sums[group][row]);
+                    }
                 }
             }
-            for (sum, to) in sums.into_iter().zip(&mut levels[level][tile * ROWS..]) {
-                lanes.store(sum, to);
+            for group in 0..GROUPS {
+                let to = &mut levels[group][level].as_chunks_mut::<ROWS>().0[tile];
+                for row in 0..ROWS {
+                    lanes.store(sums[group][row], &mut to[row]);
+                }
             }
         }
     }
 }
 
-/// The sums over the chunks of one block of 16 k, of a tile of rows with a group of tokens.
+/// The sums over the chunks of one block of 16 k, of a tile of rows with groups of tokens.
 #[inline(always)]
-fn multiply_block<L: Lanes, const ROWS: usize>(
+fn multiply_block<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     lanes: L,
     quads: &[Quad],
     at: usize,
-    tokens: &[GroupBlock],
-) -> [L::Float; ROWS] {
-    let mut sums = [lanes.splat(0.0); ROWS];
-    for (quads, tokens) in quads.as_chunks::<ROWS>().0.iter().zip(tokens) {
-        let mut dots = [lanes.begin_dots(&tokens.offsets); ROWS];
+    tokens: [&[GroupBlock]; GROUPS],
+) -> [[L::Float; ROWS]; GROUPS] {
+    let mut sums = [[lanes.splat(0.0); ROWS]; GROUPS];
+    let count = tokens[0].len();
+    for index in 0..GROUPS {
+        assert_eq!(tokens[index].len(), count, "chunks of a group");
+    }
+    for (index, quads) in quads.as_chunks::<ROWS>().0.iter().take(count).enumerate() {
+        let mut dots = [[lanes.begin_dots(&tokens[0][index].offsets); ROWS]; GROUPS];
+        for group in 1..GROUPS {
+            dots[group] = [lanes.begin_dots(&tokens[group][index].offsets); ROWS];
+        }
         for part in 0..4 {
             for row in 0..ROWS {
                 let weights = quads[row].codes[at].as_chunks::<4>().0[part];
-                dots[row] = lanes.add_dots(dots[row], weights, &tokens.parts[part]);
+                for group in 0..GROUPS {
+                    dots[group][row] =
+                        lanes.add_dots(dots[group][row], weights, &tokens[group][index].parts[part]);
+                }
             }
         }
-        let token_scales = lanes.load(&tokens.scales);
         for row in 0..ROWS {
-            let scale = lanes.mul(lanes.splat(quads[row].scales[at]), token_scales);
-            sums[row] = lanes.fma(lanes.end_dots(dots[row], &tokens.offsets), scale, sums[row]);
+            let scale = lanes.splat(quads[row].scales[at]);
+            for group in 0..GROUPS {
+                let tokens = &tokens[group][index];
+                let scale = lanes.mul(scale, lanes.load(&tokens.scales));
+                sums[group][row] =
+                    lanes.fma(lanes.end_dots(dots[group][row], &tokens.offsets), scale, sums[group][row]);
+            }
         }
     }
     sums
 }
 
-/// Asks for one of 16 shares of `count` rows from `position` on, where they are neighbours.
+/// Asks for one of 16 shares of the rows, where they are neighbours.
 #[inline(always)]
-fn ask_for_rows<L: Lanes>(
-    lanes: L,
-    matrix: &BlockMatrix<'_>,
-    rows: Rows<'_>,
-    position: usize,
-    count: usize,
-    share: usize,
-) {
-    let Rows::Range { start, .. } = rows else { return };
-    let count = count.min(rows.len().saturating_sub(position));
+fn ask_for_rows<L: Lanes>(lanes: L, matrix: &BlockMatrix<'_>, ahead: Ahead<'_>, share: usize) {
+    let Ahead { rows: Rows::Range { start, .. }, position, .. } = ahead else { return };
+    let count = ahead.count.min(ahead.rows.len().saturating_sub(position));
     let scale_bytes = matrix.blocks * matrix.scales.element_size();
     for (bytes, row_bytes) in [(matrix.codes, matrix.row_bytes), (matrix.scales.bytes(), scale_bytes)] {
         let first = bytes.as_ptr().wrapping_add((start + position) * row_bytes);
