@@ -22,7 +22,7 @@ pub struct SessionOptions {
     /// bounds larger values. Nothing is allocated for it in advance. At least 2.
     pub context: Option<usize>,
     /// The most tokens of a prompt that are computed at a time; the engine's own bound holds too
-    /// ([`Engine::maximum_batch_tokens`](crate::engine::Engine::maximum_batch_tokens), at most 128 on the CPU). Cancelling takes
+    /// ([`Engine::maximum_batch_tokens`](crate::engine::Engine::maximum_batch_tokens), at most 256 on the CPU). Cancelling takes
     /// effect inside a chunk; progress is reported, and memory for activations is bounded, by the chunk. At least 1.
     /// Default 512.
     pub prefill_chunk: usize,

@@ -29,7 +29,7 @@ use crate::graph::{LayerShape, Program};
 use crate::kernels::{KernelTable, Team};
 
 /// Tokens that one forward pass takes: enough for the products to work from the processor's caches, few enough for small buffers.
-const MAXIMUM_BATCH_TOKENS: usize = 128;
+const MAXIMUM_BATCH_TOKENS: usize = 256;
 
 /// The most bytes of the buffers of a forward pass, the logits not counted: more than a model of 70 billion parameters needs for the
 /// largest batch. Fewer tokens go through a pass of a model whose rows are wider.
