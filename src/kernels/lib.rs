@@ -29,6 +29,7 @@ mod lanes;
 mod math;
 mod matrix;
 mod multiply_f32;
+mod multiply_few;
 #[cfg(target_arch = "aarch64")]
 mod multiply_i8mm;
 mod multiply_int8;

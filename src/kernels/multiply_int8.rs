@@ -2,8 +2,9 @@
 
 use super::activations::{ActivationLayout, BlockActivations, NaturalChunk, SplitChunk};
 use super::columns::ColumnsMut;
-use super::lanes::{BF16, F16, F32, Lanes, Spread, padded, size_of_format, unroll};
+use super::lanes::{BF16, F16, F32, Lanes, Spread, size_of_format, unroll};
 use super::matrix::{BlockMatrix, Floats, Rows};
+use super::multiply_few;
 use super::multiply_panel::{self, WeightPanel};
 use super::zero_points::{centred_zero_points, is_middle, load_floats};
 
@@ -141,6 +142,8 @@ fn four_bits<L: Lanes, const FORMAT: u8>(
 ) {
     if activations.layout() == ActivationLayout::Grouped {
         multiply_panel::run::<L, FORMAT>(lanes, matrix, rows, activations, panel, out);
+    } else if L::WIDE || activations.tokens() > 1 {
+        multiply_few::run::<L, FORMAT>(lanes, matrix, rows, activations, out);
     } else {
         run::<L, FourBits, FORMAT>(lanes, matrix, rows, activations, out);
     }
@@ -307,11 +310,12 @@ fn tile<L: Lanes, W: Width<L>, const FORMAT: u8, const T: usize>(
                 })
             } else {
                 unroll_pair!(first, row => {
-                    let last = padded::<64>(&scales[row][block * size..]);
                     let codes = codes[row].get(bytes * index..).unwrap_or(&[]);
-                    // SAFETY: 16 scales of 4 bytes at most, and no more in a chunk.
-                    let scale = unsafe { lanes.spread_scales::<FORMAT>(spread, last.as_ptr()) };
-                    (W::load_partial(lanes, codes, flip), scale)
+                    let last = &scales[row][block * size..];
+                    (
+                        W::load_partial(lanes, codes, flip),
+                        lanes.spread_scales_partial::<FORMAT>(spread, last),
+                    )
                 })
             };
             unroll!(token in 0, 1, 2, 3 => if token < T {

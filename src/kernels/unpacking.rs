@@ -1,6 +1,6 @@
 //! Rows of 4-bit weights as the products with many tokens want them: the codes of 256 k in bytes, and a scale for each 16 k.
 
-use super::lanes::{Lanes, padded, size_of_format};
+use super::lanes::{Lanes, size_of_format};
 use super::matrix::BlockMatrix;
 use super::multiply_int8::spreads;
 
@@ -55,15 +55,22 @@ impl<'m, L: Lanes, const FORMAT: u8> Unpacking<'m, L, FORMAT> {
             }
         };
         let rest = &matrix.row_scales(row)[block * size_of_format(FORMAT)..];
-        let short;
-        let pointer = if rest.len() >= self.scale_bytes {
-            rest.as_ptr()
+        let scales = if rest.len() >= self.scale_bytes {
+            // SAFETY: as many bytes as the scales of either spread take.
+            unsafe { lanes.spread_scales::<FORMAT>(spread, rest.as_ptr()) }
         } else {
-            short = padded::<64>(rest);
-            short.as_ptr()
+            lanes.spread_scales_partial::<FORMAT>(spread, rest)
         };
-        // SAFETY: as many bytes as the scales of either spread take, in the row or in 64 bytes.
-        let scales = unsafe { lanes.spread_scales::<FORMAT>(spread, pointer) };
         (weights, scales)
+    }
+    /// Asks for what [`chunk`](Self::chunk) reads, in the second-level cache. There need be no such row.
+    #[inline(always)]
+    pub(super) fn ask_for(&self, lanes: L, row: usize, index: usize) {
+        let matrix = self.matrix;
+        let codes = matrix.codes.as_ptr().wrapping_add(row * matrix.row_bytes + CHUNK_BYTES * index);
+        lanes.prefetch(codes);
+        lanes.prefetch(codes.wrapping_add(64));
+        let block = row * matrix.blocks + CHUNK_COLUMNS * index / matrix.shape.block_size;
+        lanes.prefetch(matrix.scales.bytes().as_ptr().wrapping_add(block * size_of_format(FORMAT)));
     }
 }

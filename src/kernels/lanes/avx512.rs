@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{F16, F32, Lanes, Spread};
+use super::{F16, F32, Lanes, Spread, size_of_format};
 use crate::activations::{NaturalChunk, SplitChunk};
 
 /// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA.
@@ -349,6 +349,13 @@ impl Lanes for Avx512 {
             };
             _mm512_permutexvar_ps(spread.index, scales)
         }}
+    }
+
+    #[inline(always)]
+    fn spread_scales_partial<const FORMAT: u8>(self, spread: LaneSpread, bytes: &[u8]) -> __m512 {
+        let mask = spread.mask & low_bits(bytes.len() / size_of_format(FORMAT)) as u16;
+        // SAFETY: only scales inside `bytes` are read.
+        unsafe { self.spread_scales::<FORMAT>(LaneSpread { mask, ..spread }, bytes.as_ptr()) }
     }
 
     #[inline(always)]

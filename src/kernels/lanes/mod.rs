@@ -144,6 +144,14 @@ pub(super) trait Lanes: Copy {
     /// The scales of `spread`, in `FORMAT`, can be read from `bytes` on.
     unsafe fn spread_scales<const FORMAT: u8>(self, spread: Self::Spread, bytes: *const u8) -> Self::Float;
 
+    /// As [`spread_scales`](Self::spread_scales), with zeros past the end of `bytes`.
+    #[inline(always)]
+    fn spread_scales_partial<const FORMAT: u8>(self, spread: Self::Spread, bytes: &[u8]) -> Self::Float {
+        let whole = padded::<64>(bytes);
+        // SAFETY: at most 16 scales of 4 bytes.
+        unsafe { self.spread_scales::<FORMAT>(spread, whole.as_ptr()) }
+    }
+
     /// Asks for the cache line at `address`, which may be any, in the second-level cache.
     fn prefetch(self, address: *const u8);
 
