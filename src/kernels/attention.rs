@@ -320,22 +320,21 @@ fn soften<L: Lanes>(
         }
         let visible = (mask >> (16 * index)) as u16;
         score = lanes.select(visible, score, lanes.splat(f32::NEG_INFINITY));
-        highest = lanes.max(highest, score);
+        // A NaN is not the highest; its weight makes the sum NaN.
+        highest = lanes.max(score, highest);
         lanes.store(score, scores);
     }
-    let mut all = [0.0; 16];
-    lanes.store(highest, &mut all);
-    let mut new = *largest;
-    for value in all {
-        // A NaN score makes everything that follows NaN.
-        if value > new || value.is_nan() {
-            new = value;
-        }
-    }
+    let highest = lanes.largest(highest);
+    let mut new = if highest > *largest { highest } else { *largest };
     if new == f32::NEG_INFINITY {
-        return false;
+        if !vectors.as_flattened().iter().any(|score| score.is_nan()) {
+            return false;
+        }
+        new = f32::NAN;
     }
-    let factor = {
+    let factor = if new == *largest {
+        1.0
+    } else {
         let mut lane = [0.0; 16];
         lanes.store(exp(lanes, lanes.splat(*largest - new)), &mut lane);
         lane[0]

@@ -27,10 +27,7 @@ pub(super) fn exp<L: Lanes>(lanes: L, x: L::Float) -> L::Float {
         [0.5, 0.166_666_67, 0.041_666_467, 0.008_333_298, 0.001_393_365_2, 0.000_198_992_87],
     );
     let p = lanes.add(lanes.fma(lanes.mul(r, r), p, r), lanes.splat(1.0));
-    // Two factors, since the result may be subnormal.
-    let half = lanes.round(lanes.mul(n, lanes.splat(0.5)));
-    let rest = lanes.sub(n, half);
-    lanes.mul(lanes.mul(p, lanes.power_of_two(half)), lanes.power_of_two(rest))
+    lanes.times_power_of_two(p, n)
 }
 
 /// 1 / (1 + e^-x)

@@ -175,6 +175,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn times_power_of_two(self, a: __m512, exponent: __m512) -> __m512 {
+        simd!(_mm512_scalef_ps(a, exponent))
+    }
+
+    #[inline(always)]
     fn select_greater(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
         simd!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x))
     }
@@ -268,6 +273,11 @@ impl Lanes for Avx512 {
             _mm_storeu_ps(c.as_mut_ptr(), _mm512_extractf32x4_ps::<2>(values));
             _mm_storeu_ps(d.as_mut_ptr(), _mm512_extractf32x4_ps::<3>(values));
         }}
+    }
+
+    #[inline(always)]
+    fn largest(self, values: __m512) -> f32 {
+        simd!(_mm512_reduce_max_ps(values))
     }
 
     #[inline(always)]

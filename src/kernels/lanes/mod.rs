@@ -79,6 +79,14 @@ pub(super) trait Lanes: Copy {
     fn round(self, a: Self::Float) -> Self::Float;
     /// 2 to the power of an integer from -126 to 127; anything for other exponents.
     fn power_of_two(self, exponent: Self::Float) -> Self::Float;
+    /// a times 2 to the power of an integer from -151 to 129, rounded once; |a| is from 0.5 to 2, or NaN.
+    #[inline(always)]
+    fn times_power_of_two(self, a: Self::Float, exponent: Self::Float) -> Self::Float {
+        // Two factors, since the result may be subnormal; the first product is exact.
+        let half = self.round(self.mul(exponent, self.splat(0.5)));
+        let rest = self.sub(exponent, half);
+        self.mul(self.mul(a, self.power_of_two(half)), self.power_of_two(rest))
+    }
     /// a > b ? x : y
     fn select_greater(self, a: Self::Float, b: Self::Float, x: Self::Float, y: Self::Float) -> Self::Float;
     /// Lane l is `x` where bit l of `bits` is set, else `y`.
@@ -97,6 +105,19 @@ pub(super) trait Lanes: Copy {
             }
         }
         f32::from_bits(bits[0])
+    }
+    /// The largest value; there is no NaN.
+    #[inline(always)]
+    fn largest(self, values: Self::Float) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(values, &mut lanes);
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                let (one, other) = (lanes[lane], lanes[lane + half]);
+                lanes[lane] = if one > other { one } else { other };
+            }
+        }
+        lanes[0]
     }
     /// The first four even codes, the first four odd ones, the last four even ones and the last four odd ones.
     #[inline(always)]

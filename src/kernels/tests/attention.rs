@@ -160,3 +160,27 @@ fn scores_of_negative_infinity_weigh_nothing() {
         assert_eq!(out, [0.0], "{}", kernels.name());
     }
 }
+
+#[test]
+fn a_score_that_is_no_number_shows_in_the_output() {
+    for (positions, poisoned) in [(1, 0), (20, 3), (64, 40), (70, 66)] {
+        let mut keys = vec![vec![0.5]; positions];
+        keys[poisoned] = vec![f32::NAN];
+        let cache = Cache { head_dim: 1, keys, values: vec![vec![1.0]; positions] };
+        let scale = AttentionScale { scale: 1.0, softcap: None };
+        let (mut all, mut only, mut others) = ([0; 2], [0; 2], [0; 2]);
+        for position in 0..positions {
+            all[position / 64] |= 1 << (position % 64);
+        }
+        only[poisoned / 64] |= 1 << (poisoned % 64);
+        for block in 0..2 {
+            others[block] = all[block] & !only[block];
+        }
+        for kernels in rows_under_test() {
+            let attend =
+                |masks: [u64; 2]| cache.attend(kernels, true, &[1.0], &[masks.to_vec()], scale, None)[0];
+            assert!(attend(all).is_nan() && attend(only).is_nan(), "{} {positions}", kernels.name());
+            assert!(!attend(others).is_nan(), "{} {positions}", kernels.name());
+        }
+    }
+}
