@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeslm::kernels::{
     ActivationLayout, AttentionScale, AttentionState, BlockActivations, BlockMatrix, BlockShape, Floats,
-    KernelTable, KvBlock, Scope, Team, WeightPanel, ZeroPoints,
+    KernelTable, KvBlock, Scope, Team, TeamOptions, WeightPanel, ZeroPoints,
 };
 
 /// Output and input features.
@@ -23,7 +23,7 @@ const PREFILL_TOKENS: usize = 256;
 
 fn team() -> Team {
     let threads = std::env::var("EDGESLM_BENCH_THREADS").ok().and_then(|threads| threads.parse().ok());
-    Team::new(threads).expect("threads")
+    Team::new(&TeamOptions { threads, ..TeamOptions::default() }).expect("threads")
 }
 
 fn panels(team: &Team) -> Vec<Mutex<WeightPanel>> {

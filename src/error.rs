@@ -20,7 +20,7 @@ pub enum ErrorKind {
     Io,
     /// A model file is damaged or contradicts itself.
     InvalidModel,
-    /// The model is well formed but uses something this engine does not implement.
+    /// The model is well formed but uses something this engine does not implement; or the system refuses what an option asks of it.
     Unsupported,
     /// An argument is outside its documented range.
     InvalidArgument,

@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use edgeslm::answer::{ClassifyOptions, Extractor, LabelScore};
-use edgeslm::engine::EngineChoice;
+use edgeslm::engine::{EngineChoice, ThreadPriority};
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::{Load, Source};
 use edgeslm::sampling::SamplingOptions;
@@ -47,6 +47,8 @@ fn load_options(case: &Given, engine: &Engine) -> LoadOptions {
         accuracy: if case.has("strict") { Accuracy::Strict } else { Accuracy::Default },
         load: if case.has("copy") { Load::Copy } else { Load::Map },
         threads: case.number("threads"),
+        processors: case.has("processors").then(|| case.numbers("processors")),
+        priority: if case.has("low_priority") { ThreadPriority::Low } else { ThreadPriority::Normal },
         context_length: case.number("context_length"),
         memory_budget: case.number("memory_budget"),
         kernels: case.find("kernels").or(kernels).map(str::to_owned),
@@ -301,12 +303,13 @@ fn the_shared_cases_with_every_kernel_row() {
 
 /// Cases in which ONNX Runtime gives something else, and why.
 #[cfg(feature = "ort")]
-const ORT_DIFFERS: [(&str, &str); 5] = [
+const ORT_DIFFERS: [(&str, &str); 6] = [
     ("an answer during which LongRoPE switches", NEAR_TIES),
     ("sampling with a temperature", DRAWN),
     ("sampling with another seed", DRAWN),
     ("sampling from few tokens", DRAWN),
     ("a JSON object that its token limit shortens", DRAWN),
+    ("threads of low priority", "an option of this library's engine"),
 ];
 
 /// Its products round in another way, and the weights are random.

@@ -94,6 +94,15 @@
 // fp32 arithmetic in a fixed order, f32 KV cache.
 #define SLM_ACCURACY_STRICT 1
 
+// The engine's own threads are as urgent as the one that loads the model.
+#define SLM_PRIORITY_NORMAL 0
+
+// They give way to threads of normal priority.
+#define SLM_PRIORITY_LOW 1
+
+// They come before threads of normal priority, where the system allows it.
+#define SLM_PRIORITY_HIGH 2
+
 // The library's own kernels on the CPU; nothing else is needed.
 #define SLM_ENGINE_CPU 0
 
@@ -307,7 +316,7 @@ typedef struct {
     int32_t load;
     // `SLM_ACCURACY_...`.
     int32_t accuracy;
-    // Threads, the caller's included; 0 for as many as the process may use.
+    // Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
     uint32_t threads;
     // The most positions of a session; 0 for what the model was trained for.
     uint32_t context_length;
@@ -320,7 +329,7 @@ typedef struct {
     slm_str graph;
     // The kernel row, as `slm_build_info` names them; empty for the best that the CPU has. Of `SLM_ENGINE_CPU` alone.
     slm_str kernels;
-    // `SLM_ENGINE_...`. The fields after this one are of `SLM_ENGINE_ORT` alone.
+    // `SLM_ENGINE_...`. The fields from `provider` to `provider_option_count` are of `SLM_ENGINE_ORT` alone.
     int32_t engine;
     // The execution provider, `SLM_PROVIDER_...`.
     int32_t provider;
@@ -333,6 +342,15 @@ typedef struct {
     const slm_option *provider_options;
     // How many.
     size_t provider_option_count;
+    // The processors that the engine's own threads may run on, as the system numbers them from 0; NULL for those of the thread that
+    // loads the model. Threads of the program stay where they are, those that call the library too: the program itself places them
+    // (`pthread_setaffinity_np`, `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of
+    // `SLM_ENGINE_CPU` alone, on Linux, Android and Windows.
+    const uint32_t *processors;
+    // How many: 1 at least where there is a list.
+    uint32_t processor_count;
+    // How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
+    int32_t priority;
 } slm_model_options;
 
 // What loading a model and running one session takes, in bytes.

@@ -205,6 +205,13 @@ enum class Provider : int32_t {
     xnnpack = SLM_PROVIDER_XNNPACK,
 };
 
+/// How urgent the engine's own threads are beside the other threads of the machine.
+enum class ThreadPriority : int32_t {
+    normal = SLM_PRIORITY_NORMAL,
+    low = SLM_PRIORITY_LOW,
+    high = SLM_PRIORITY_HIGH,
+};
+
 /// How models are loaded; see slm_model_options.
 struct LoadOptions {
     /// Reads the files into memory instead of mapping them.
@@ -213,8 +220,13 @@ struct LoadOptions {
     bool strict = false;
     /// Follows links that lead out of the directory.
     bool follow_links = false;
-    /// Threads, the caller's included; 0 for as many as the process may use.
+    /// Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
     uint32_t threads = 0;
+    /// The processors that the engine's own threads may run on; empty for those of the thread that loads the model. The caller's
+    /// thread stays where it is.
+    std::vector<uint32_t> processors;
+    /// How urgent the engine's own threads are.
+    ThreadPriority priority = ThreadPriority::normal;
     /// The most positions of a session; 0 for the model's own.
     uint32_t context_length = 0;
     /// The most bytes of all KV caches; 0 for three quarters of what is free.
@@ -241,6 +253,9 @@ struct LoadOptions {
         options.accuracy = strict ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
         options.flags = follow_links ? SLM_FOLLOW_LINKS : 0;
         options.threads = threads;
+        options.processors = processors.empty() ? nullptr : processors.data();
+        options.processor_count = static_cast<uint32_t>(processors.size());
+        options.priority = static_cast<int32_t>(priority);
         options.context_length = context_length;
         options.memory_budget = memory_budget;
         options.graph = detail::text(graph);

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::path::Path;
 use std::ptr;
 
-use edgeslm::engine::{EngineChoice, OrtOptions, Provider};
+use edgeslm::engine::{EngineChoice, OrtOptions, Provider, ThreadPriority};
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions, MemoryEstimate, Model};
 
@@ -27,6 +27,13 @@ pub const SLM_LOAD_COPY: i32 = 1;
 pub const SLM_ACCURACY_DEFAULT: i32 = 0;
 /// fp32 arithmetic in a fixed order, f32 KV cache.
 pub const SLM_ACCURACY_STRICT: i32 = 1;
+
+/// The engine's own threads are as urgent as the one that loads the model.
+pub const SLM_PRIORITY_NORMAL: i32 = 0;
+/// They give way to threads of normal priority.
+pub const SLM_PRIORITY_LOW: i32 = 1;
+/// They come before threads of normal priority, where the system allows it.
+pub const SLM_PRIORITY_HIGH: i32 = 2;
 
 /// The library's own kernels on the CPU; nothing else is needed.
 pub const SLM_ENGINE_CPU: i32 = 0;
@@ -88,7 +95,7 @@ pub struct slm_model_options {
     pub load: i32,
     /// `SLM_ACCURACY_...`.
     pub accuracy: i32,
-    /// Threads, the caller's included; 0 for as many as the process may use.
+    /// Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
     pub threads: u32,
     /// The most positions of a session; 0 for what the model was trained for.
     pub context_length: u32,
@@ -101,7 +108,7 @@ pub struct slm_model_options {
     pub graph: slm_str,
     /// The kernel row, as `slm_build_info` names them; empty for the best that the CPU has. Of `SLM_ENGINE_CPU` alone.
     pub kernels: slm_str,
-    /// `SLM_ENGINE_...`. The fields after this one are of `SLM_ENGINE_ORT` alone.
+    /// `SLM_ENGINE_...`. The fields from `provider` to `provider_option_count` are of `SLM_ENGINE_ORT` alone.
     pub engine: i32,
     /// The execution provider, `SLM_PROVIDER_...`.
     pub provider: i32,
@@ -114,6 +121,15 @@ pub struct slm_model_options {
     pub provider_options: *const slm_option,
     /// How many.
     pub provider_option_count: usize,
+    /// The processors that the engine's own threads may run on, as the system numbers them from 0; NULL for those of the thread that
+    /// loads the model. Threads of the program stay where they are, those that call the library too: the program itself places them
+    /// (`pthread_setaffinity_np`, `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of
+    /// `SLM_ENGINE_CPU` alone, on Linux, Android and Windows.
+    pub processors: *const u32,
+    /// How many: 1 at least where there is a list.
+    pub processor_count: u32,
+    /// How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
+    pub priority: i32,
 }
 
 // SAFETY: integers, texts and a raw pointer, without padding in front of a field.
@@ -136,6 +152,9 @@ impl Options for slm_model_options {
         provider_library: slm_str::EMPTY,
         provider_options: ptr::null(),
         provider_option_count: 0,
+        processors: ptr::null(),
+        processor_count: 0,
+        priority: SLM_PRIORITY_NORMAL,
     };
 }
 
@@ -194,11 +213,13 @@ impl From<&MemoryEstimate> for slm_estimate {
 /// `options` is NULL or points to options whose pointers are NULL or valid.
 pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<LoadOptions> {
     // SAFETY: passed on.
-    let (options, graph, kernels, engine) = unsafe {
+    let (options, graph, kernels, engine, processors) = unsafe {
         let options = options::read(options)?;
         let graph = string::read("graph", options.graph.data, options.graph.len)?;
         let kernels = string::read("kernels", options.kernels.data, options.kernels.len)?;
-        (options, graph, kernels, read_engine(&options)?)
+        let processors = slice("processors", options.processors, options.processor_count as usize)?;
+        let processors = (!options.processors.is_null()).then(|| processors.to_vec());
+        (options, graph, kernels, read_engine(&options)?, processors)
     };
     let unknown =
         |what: &str, value: i64| Failure::new(SLM_INVALID_ARGUMENT, format!("there is no {what} {value}"));
@@ -221,6 +242,13 @@ pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<
             other => return Err(unknown("accuracy", other.into())),
         },
         threads: (options.threads > 0).then_some(options.threads as usize),
+        processors: processors.map(|list| list.into_iter().map(|processor| processor as usize).collect()),
+        priority: match options.priority {
+            SLM_PRIORITY_NORMAL => ThreadPriority::Normal,
+            SLM_PRIORITY_LOW => ThreadPriority::Low,
+            SLM_PRIORITY_HIGH => ThreadPriority::High,
+            other => return Err(unknown("priority", other.into())),
+        },
         memory_budget: (options.memory_budget > 0).then_some(options.memory_budget),
         context_length: (options.context_length > 0).then_some(options.context_length as usize),
         follow_links: options.flags & SLM_FOLLOW_LINKS != 0,

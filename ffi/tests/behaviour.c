@@ -403,13 +403,19 @@ static slm_status tokenize(const block *given, const slm_model *model, slm_error
     return SLM_OK;
 }
 
+/* Reads the numbers of a key into `numbers`, which has room for MOST_TOKENS, and returns how many. */
+static size_t numbers_of(const block *given, const char *key, uint32_t *numbers) {
+    size_t count = 0;
+    char *rest = NULL;
+    for (const char *word = text_of(given, key, "").data; *word != '\0' && count < MOST_TOKENS; word = rest)
+        numbers[count++] = (uint32_t)strtoul(word, &rest, 10);
+    return count;
+}
+
 static slm_status detokenize(const block *given, const slm_model *model, slm_error **error) {
     static uint32_t ids[MOST_TOKENS];
-    size_t count = 0;
     slm_string text = {NULL, 0};
-    char *rest = NULL;
-    for (const char *word = text_of(given, "ids", "").data; *word != '\0' && count < MOST_TOKENS; word = rest)
-        ids[count++] = (uint32_t)strtoul(word, &rest, 10);
+    const size_t count = numbers_of(given, "ids", ids);
     const uint32_t flags = has(given, "skip_special_tokens") ? SLM_SKIP_SPECIAL_TOKENS : 0;
     TRY(slm_detokenize(model, ids, count, flags, &text, error));
     say_text("text", text.data, text.len);
@@ -458,6 +464,7 @@ static int64_t read_part_of_file(void *user_data, slm_str name, uint64_t offset,
 }
 
 static slm_status run(const block *given, const char *models, slm_error **error) {
+    static uint32_t processors[MOST_TOKENS];
     slm_model_options options;
     const slm_model *model = NULL;
     char directory[4096];
@@ -468,6 +475,9 @@ static slm_status run(const block *given, const char *models, slm_error **error)
     options.accuracy = has(given, "strict") ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
     options.load = has(given, "copy") ? SLM_LOAD_COPY : SLM_LOAD_MAP;
     options.threads = (uint32_t)whole(given, "threads", options.threads);
+    options.processors = has(given, "processors") ? processors : NULL;
+    options.processor_count = (uint32_t)numbers_of(given, "processors", processors);
+    options.priority = has(given, "low_priority") ? SLM_PRIORITY_LOW : SLM_PRIORITY_NORMAL;
     options.context_length = (uint32_t)whole(given, "context_length", options.context_length);
     options.memory_budget = whole(given, "memory_budget", options.memory_budget);
     options.kernels = text_of(given, "kernels", "");

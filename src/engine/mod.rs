@@ -12,6 +12,8 @@ mod turns;
 
 pub use choice::{EngineChoice, OrtOptions, Provider};
 
+pub use crate::kernels::{ThreadPriority, schedule_this_thread};
+
 use std::any::Any;
 use std::time::Instant;
 

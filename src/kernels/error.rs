@@ -13,7 +13,7 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The parts of a matrix do not fit its shape.
     InvalidMatrix,
-    /// Something that no kernel of this build, or not this CPU, can do.
+    /// Something that no kernel of this build, or not this CPU or system, can do.
     Unsupported,
     /// The system refuses to start a thread.
     Threads,

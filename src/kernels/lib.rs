@@ -38,6 +38,7 @@ mod multiply_panel;
 mod quantise;
 #[cfg(test)]
 mod reference;
+mod scheduling;
 mod table;
 mod team;
 #[cfg(test)]
@@ -56,5 +57,6 @@ pub use matrix::{
     BlockMatrix, BlockMatrixKn, BlockShape, DenseLayout, DenseMatrix, Floats, Rows, ZeroPoints,
 };
 pub use multiply_panel::WeightPanel;
+pub use scheduling::{ThreadPriority, schedule_this_thread};
 pub use table::{KernelTable, ROW_VARIABLE};
-pub use team::{Scope, Team};
+pub use team::{Scope, Team, TeamOptions};

@@ -13,6 +13,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::activations::{ActivationsMut, BlockActivations};
 use super::columns::ColumnsMut;
+use super::scheduling::{ThreadPriority, rehearse, schedule_this_thread};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a thread looks for work, or for the end of work, before it sleeps: some tens of microseconds.
@@ -21,6 +22,43 @@ const SPINS: u32 = 2000;
 /// Chunks of one fork; bits of a chunk number in the claim word.
 const CHUNK_BITS: u32 = 24;
 const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
+
+/// How a [`Team`] is made. The workers alone are scheduled as it says: the caller's thread belongs to the host, and stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TeamOptions {
+    /// Threads, the caller's included. `None`: as many as `processors`, or as the process may use where there is no such list; a CPU
+    /// quota counts in both cases.
+    pub threads: Option<usize>,
+    /// The processors that the workers may run on, in any order, as the system numbers them. `None`: those that the
+    /// thread which makes the team may run on.
+    pub processors: Option<Vec<usize>>,
+    /// How urgent the workers are.
+    pub priority: ThreadPriority,
+}
+
+impl TeamOptions {
+    /// How many threads the team has, the caller's included.
+    ///
+    /// # Errors
+    /// As [`Team::new`].
+    pub fn count(&self) -> Result<usize> {
+        let available = if self.schedules_workers() {
+            rehearse(self.processors.as_deref(), self.priority)?
+        } else {
+            Team::available_threads()
+        };
+        let threads = self.threads.unwrap_or(available);
+        if threads == 0 || threads > Team::MOST_THREADS {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("a team of {threads} threads"))
+                .with_hint(format!("use 1 to {}", Team::MOST_THREADS)));
+        }
+        Ok(threads)
+    }
+
+    fn schedules_workers(&self) -> bool {
+        self.processors.is_some() || self.priority != ThreadPriority::Normal
+    }
+}
 
 /// The threads of one engine: the caller, and workers in a pool of its own.
 #[derive(Debug)]
@@ -39,33 +77,31 @@ impl Team {
         std::thread::available_parallelism().map_or(1, |count| count.get().min(Self::MOST_THREADS))
     }
 
-    /// A team of `threads`, or of [`available_threads`](Self::available_threads) for `None`.
+    /// Starts the workers of a team.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for zero threads or more than [`MOST_THREADS`](Self::MOST_THREADS); [`ErrorKind::Threads`] when a thread cannot be started.
-    pub fn new(threads: Option<usize>) -> Result<Self> {
-        let threads = match threads {
-            Some(threads) => threads,
-            None => Self::available_threads(),
-        };
-        if threads == 0 || threads > Self::MOST_THREADS {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("a team of {threads} threads"))
-                .with_hint(format!("use 1 to {}", Self::MOST_THREADS)));
+    /// [`ErrorKind::InvalidArgument`] for zero threads or more than [`MOST_THREADS`](Self::MOST_THREADS), and, as
+    /// [`ErrorKind::Unsupported`], where the workers cannot be scheduled as wanted: see [`schedule_this_thread`];
+    /// [`ErrorKind::Threads`] when a thread cannot be started. No worker is left after an error.
+    pub fn new(options: &TeamOptions) -> Result<Self> {
+        let threads = options.count()?;
+        if threads == 1 {
+            return Ok(Self { threads, pool: None });
         }
-        let pool = match threads {
-            1 => None,
-            _ => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(threads - 1)
-                    .thread_name(|index| format!("edgeslm-{}", index + 1))
-                    .build()
-                    .map_err(|error| {
-                        Error::new(ErrorKind::Threads, format!("cannot start {} threads", threads - 1))
-                            .with_source(error)
-                    })?,
-            ),
-        };
-        Ok(Self { threads, pool })
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads - 1)
+            .thread_name(|index| format!("edgeslm-{}", index + 1))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Threads, format!("cannot start {} threads", threads - 1))
+                    .with_source(error)
+            })?;
+        if options.schedules_workers() {
+            let outcomes =
+                pool.broadcast(|_| schedule_this_thread(options.processors.as_deref(), options.priority));
+            outcomes.into_iter().collect::<Result<()>>()?;
+        }
+        Ok(Self { threads, pool: Some(pool) })
     }
 
     /// Threads, the caller's included.

@@ -19,10 +19,10 @@ use super::{
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 #[cfg(feature = "ort")]
 use crate::engine::ort::OrtEngine;
-use crate::engine::{Accuracy, Engine, EngineChoice};
+use crate::engine::{Accuracy, Engine, EngineChoice, ThreadPriority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
-use crate::kernels::Team;
+use crate::kernels::{Team, TeamOptions};
 use crate::onnx;
 use crate::sampling::constraint::{Grammar, GrammarSource};
 use crate::session::{Session, SessionOptions, Speed};
@@ -41,8 +41,14 @@ pub struct LoadOptions {
     pub graph: Option<String>,
     /// How exact the arithmetic is.
     pub accuracy: Accuracy,
-    /// Threads, the caller's included; `None` for as many as the process may use.
+    /// Threads, the caller's included; `None` for as many as the process may use, or as `processors` has.
     pub threads: Option<usize>,
+    /// The processors that the engine's own threads may run on, as the system numbers them; `None` for those of the thread that
+    /// loads the model. The threads that call the library belong to the host and stay as they are: see
+    /// [`schedule_this_thread`](crate::engine::schedule_this_thread). Of the CPU engine alone, on Linux, Android and Windows.
+    pub processors: Option<Vec<usize>>,
+    /// How urgent the engine's own threads are. Of the CPU engine alone, on Linux, Android and Windows.
+    pub priority: ThreadPriority,
     /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has. Of the CPU engine alone.
     pub kernels: Option<String>,
     /// The most bytes that the KV caches of all sessions may hold together. `None`: three quarters of the memory that is free
@@ -154,7 +160,8 @@ impl Model {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidModel`] or [`ErrorKind::Unsupported`] naming the file and the place in it;
-    /// [`ErrorKind::InvalidArgument`] for options out of their range; [`ErrorKind::EngineUnavailable`] when ONNX Runtime or its
+    /// [`ErrorKind::InvalidArgument`] for options out of their range, a processor that the process may not use among them;
+    /// [`ErrorKind::Unsupported`] for a priority that the system refuses; [`ErrorKind::EngineUnavailable`] when ONNX Runtime or its
     /// provider was asked for and cannot be used.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         Self::load_with(&|preference| open(path.as_ref(), options, preference), options)
@@ -192,6 +199,8 @@ impl Model {
             &CpuOptions {
                 accuracy: options.accuracy,
                 threads: options.threads,
+                processors: options.processors.clone(),
+                priority: options.priority,
                 kernels: options.kernels.clone(),
                 memory_budget: memory_budget(options),
                 context_length: parts.context_length,
@@ -500,8 +509,14 @@ impl<'a> Parts<'a> {
             ErrorKind::MemoryBudget => error.with_file(self.directory.graph_path()),
             _ => error,
         })?;
-        // An impossible number is refused when the model is loaded.
-        let threads = options.threads.unwrap_or_else(Team::available_threads).min(Team::MOST_THREADS);
+        let threads = match options.threads {
+            // An impossible number is refused when the model is loaded.
+            Some(threads) => threads.min(Team::MOST_THREADS),
+            None => {
+                let (processors, priority) = (options.processors.clone(), options.priority);
+                TeamOptions { threads: None, processors, priority }.count()?
+            }
+        };
         let logits = 4 * engine.vocabulary_size() as u64;
         let tables = if self.are_copies { memory::table_bytes(&self.program) + self.graph_bytes } else { 0 };
         Ok(MemoryEstimate {

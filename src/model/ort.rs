@@ -15,7 +15,7 @@ use super::load::{Facts, Open, context_length, lower, memory_budget, operators};
 use super::memory::{self, MemoryEstimate};
 use super::{GraphFiles, GraphPreference, Load, LoadOptions, MappedFile, Model, ModelDirectory};
 use crate::engine::ort::{GraphSource, OrtEngine, OrtModel, candidates, estimate, graphs_for, open_library};
-use crate::engine::{Accuracy, OrtOptions, Provider};
+use crate::engine::{Accuracy, OrtOptions, Provider, ThreadPriority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::onnx::{self, DataType};
 
@@ -24,6 +24,10 @@ pub(super) fn load(open: &Open<'_, '_>, options: &LoadOptions, choice: &OrtOptio
     if let Some(kernels) = &options.kernels {
         let text = format!("the kernels {kernels} are of the CPU engine, and ONNX Runtime was asked for");
         return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    if options.processors.is_some() || options.priority != ThreadPriority::Normal {
+        let text = "processors and priority are of the CPU engine, and ONNX Runtime was asked for";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("give threads alone"));
     }
     open_library(choice)?;
     let candidates = candidates(choice.provider);

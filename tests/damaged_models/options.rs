@@ -25,11 +25,13 @@ fn invalid<T>(result: edgeslm::Result<T>, name: &str) -> Result<(), String> {
 #[test]
 fn loading() {
     let mut cases = Cases::new("load options");
-    let refused: [(&str, LoadOptions); 9] = [
+    let refused: [(&str, LoadOptions); 11] = [
         ("context_length", LoadOptions { context_length: Some(0), ..load_options() }),
         ("threads", LoadOptions { threads: Some(0), ..load_options() }),
         ("threads", LoadOptions { threads: Some(1_025), ..load_options() }),
         ("threads", LoadOptions { threads: Some(usize::MAX), ..load_options() }),
+        ("processors", LoadOptions { processors: Some(Vec::new()), ..load_options() }),
+        ("processor", LoadOptions { processors: Some(vec![usize::MAX]), ..load_options() }),
         ("x87", LoadOptions { kernels: Some("x87".to_owned()), ..load_options() }),
         ("no such", LoadOptions { graph: Some("no such graph".to_owned()), ..load_options() }),
         ("none.onnx", LoadOptions { graph: Some("none.onnx".to_owned()), ..load_options() }),

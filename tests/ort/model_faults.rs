@@ -1,5 +1,6 @@
 //! Damaged models: each is an error of a fitting kind, and the process goes on with both engines.
 
+use edgeslm::engine::ThreadPriority;
 use edgeslm::onnx::{DataType, Dimension, TensorContent, ValueInfo};
 use edgeslm::{ErrorKind, LoadOptions, Model};
 
@@ -128,6 +129,8 @@ fn options_out_of_range_are_refused() {
         assert!(error.to_string().contains(text), "{error}");
     };
     refused(LoadOptions { threads: Some(0), ..options.clone() }, "threads");
+    refused(LoadOptions { processors: Some(vec![0]), ..options.clone() }, "processors");
+    refused(LoadOptions { priority: ThreadPriority::Low, ..options.clone() }, "priority");
     refused(LoadOptions { context_length: Some(0), ..options.clone() }, "context_length");
     refused(LoadOptions { kernels: Some("scalar".to_owned()), ..options.clone() }, "kernels");
     refused(LoadOptions { graph: Some("q4".to_owned()), ..options }, "q4");

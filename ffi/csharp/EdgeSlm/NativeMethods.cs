@@ -44,6 +44,9 @@ namespace EdgeSlm
             public Str ProviderLibrary;
             public Option* ProviderOptions;
             public UIntPtr ProviderOptionCount;
+            public uint* Processors;
+            public uint ProcessorCount;
+            public int Priority;
         }
 
         [StructLayout(LayoutKind.Sequential)]

@@ -56,6 +56,17 @@ namespace EdgeSlm
         Xnnpack = 10,
     }
 
+    /// <summary>How urgent the engine's own threads are beside the other threads of the machine.</summary>
+    public enum EnginePriority
+    {
+        /// <summary>As urgent as the thread that loads the model.</summary>
+        Normal = 0,
+        /// <summary>They give way to threads of normal priority.</summary>
+        Low = 1,
+        /// <summary>They come before threads of normal priority, where the system allows it.</summary>
+        High = 2,
+    }
+
     /// <summary>How a model is loaded.</summary>
     public sealed class ModelOptions
     {
@@ -68,8 +79,15 @@ namespace EdgeSlm
         /// <summary>Follows links that lead out of the directory.</summary>
         public bool FollowLinks { get; set; }
 
-        /// <summary>Threads, the caller's included; 0 for as many as the process may use.</summary>
+        /// <summary>Threads, the caller's included; 0 for as many as the process may use, or as <see cref="Processors"/> has.</summary>
         public uint Threads { get; set; }
+
+        /// <summary>The processors that the engine's own threads may run on; null for those of the thread that loads the model. The
+        /// caller's thread stays where it is.</summary>
+        public IReadOnlyCollection<uint> Processors { get; set; }
+
+        /// <summary>How urgent the engine's own threads are.</summary>
+        public EnginePriority Priority { get; set; }
 
         /// <summary>The most positions of a session; 0 for the model's own.</summary>
         public uint ContextLength { get; set; }
@@ -107,6 +125,16 @@ namespace EdgeSlm
             options->Accuracy = Strict ? 1 : 0;
             options->Flags = FollowLinks ? 1u : 0u;
             options->Threads = Threads;
+            if (Processors != null)
+            {
+                var processors = (uint*)arena.Zeroed(Math.Max(1, Processors.Count), sizeof(uint));
+                var index = 0;
+                foreach (var processor in Processors)
+                    processors[index++] = processor;
+                options->Processors = processors;
+                options->ProcessorCount = (uint)Processors.Count;
+            }
+            options->Priority = (int)Priority;
             options->ContextLength = ContextLength;
             options->MemoryBudget = MemoryBudget;
             options->Graph = arena.Text(Graph);

@@ -67,6 +67,12 @@ internal static class Behaviour
             return Has(key) ? ulong.Parse(Find(key), Plain) : otherwise;
         }
 
+        internal uint[] Numbers(string key)
+        {
+            var words = Find(key).Split(new[] { ' ' }, StringSplitOptions.RemoveEmptyEntries);
+            return words.Select(word => uint.Parse(word, Plain)).ToArray();
+        }
+
         internal float Real(string key, float otherwise)
         {
             return Has(key) ? ParseReal(Find(key)) : otherwise;
@@ -213,6 +219,8 @@ internal static class Behaviour
                 Strict = item.Has("strict"),
                 Copy = item.Has("copy"),
                 Threads = (uint)item.Whole("threads", 0),
+                Processors = item.Has("processors") ? item.Numbers("processors") : null,
+                Priority = item.Has("low_priority") ? EnginePriority.Low : EnginePriority.Normal,
                 ContextLength = (uint)item.Whole("context_length", 0),
                 MemoryBudget = item.Whole("memory_budget", 0),
                 Kernels = item.Find("kernels"),
@@ -238,8 +246,7 @@ internal static class Behaviour
             case "count":
                 return new List<Line> { new Line("count", Words(new[] { model.CountTokens(item.Find("text"), mode) })) };
             case "detokenize":
-                var ids = item.Find("ids").Split(' ').Select(word => uint.Parse(word, Plain)).ToArray();
-                return new List<Line> { new Line("text", model.Detokenize(ids, item.Has("skip_special_tokens"))) };
+                return new List<Line> { new Line("text", model.Detokenize(item.Numbers("ids"), item.Has("skip_special_tokens"))) };
             case "render":
                 return new List<Line> { new Line("text", model.Render(Messages(item))) };
             default:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Iterable, Mapping, Optional, Sequence, TypedDict, Union
+from typing import Any, Collection, Iterable, Mapping, Optional, Sequence, TypedDict, Union
 
 from ._errors import call
 from ._native import ffi, lib
@@ -114,6 +114,8 @@ class ModelOptions(TypedDict, total=False):
     strict: bool
     follow_links: bool
     threads: int
+    processors: Optional[Collection[int]]
+    priority: str
     context_length: int
     memory_budget: int
     graph: str
@@ -161,6 +163,8 @@ def model_options(
     strict: bool = False,
     follow_links: bool = False,
     threads: int = 0,
+    processors: Optional[Collection[int]] = None,
+    priority: str = "normal",
     context_length: int = 0,
     memory_budget: int = 0,
     graph: str = "",
@@ -176,6 +180,13 @@ def model_options(
     options.accuracy = lib.SLM_ACCURACY_STRICT if strict else lib.SLM_ACCURACY_DEFAULT
     options.flags = lib.SLM_FOLLOW_LINKS if follow_links else 0
     options.threads, options.context_length, options.memory_budget = threads, context_length, memory_budget
+    if processors is not None:
+        numbers = ffi.new("uint32_t[]", max(1, len(processors)))
+        keep.append(numbers)
+        for index, processor in enumerate(processors):
+            numbers[index] = processor
+        options.processors, options.processor_count = numbers, len(processors)
+    options.priority = _constant("PRIORITY", priority)
     keep.put(options.graph, graph)
     keep.put(options.kernels, kernels)
     options.engine = _constant("ENGINE", engine)
@@ -192,7 +203,7 @@ def model_options(
 
 
 def _constant(kind: str, name: str) -> int:
-    """The number of an engine or provider by its name, such as ``cuda``."""
+    """The number of an engine, provider or priority by its name, such as ``cuda``."""
     value = getattr(lib, f"SLM_{kind}_{name.upper().replace('-', '_')}", None)
     if not isinstance(value, int):
         raise ValueError(f"there is no {kind.lower()} {name!r}")

@@ -144,8 +144,7 @@ def with_model(case, model):
     if what == "count":
         return [("count", str(model.count_tokens(text, mode)))]
     if what == "detokenize":
-        ids = list(map(int, case.find("ids").split()))
-        return [("text", model.detokenize(ids, **case.flags("skip_special_tokens")))]
+        return [("text", model.detokenize(whole_numbers(case.find("ids")), **case.flags("skip_special_tokens")))]
     if what == "render":
         return [("text", model.render(messages(case)))]
     with model.session(**case.numbers(context=int, prefill_chunk=int, system=str)) as session:
@@ -168,6 +167,10 @@ class Pack:
             return file.read(length)
 
 
+def whole_numbers(text):
+    return [int(word) for word in text.split()]
+
+
 def load(case, options):
     directory = MODELS / case.find("model")
     if case.find("source") is None:
@@ -176,7 +179,10 @@ def load(case, options):
 
 
 def run(case):
-    options = case.numbers(threads=int, context_length=int, memory_budget=int, kernels=str) | case.flags("strict", "copy")
+    options = case.numbers(threads=int, processors=whole_numbers, context_length=int, memory_budget=int, kernels=str)
+    options |= case.flags("strict", "copy")
+    if case.find("low_priority") is not None:
+        options["priority"] = "low"
     try:
         with load(case, options) as model:
             return with_model(case, model)

@@ -546,6 +546,28 @@ def test_threads_with_a_session_each_get_the_same_answers(model):
     assert answers == [expected] * 40
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are looked up in /proc")
+def test_the_engines_threads_run_where_and_as_they_are_told_and_the_caller_as_before():
+    own, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def workers():
+        tasks = [int(path.parent.name) for path in pathlib.Path("/proc/self/task").glob("*/comm") if path.read_text().startswith("edgeslm-")]
+        return {task: (os.sched_getaffinity(task), os.getpriority(os.PRIO_PROCESS, task)) for task in tasks}
+
+    others = set(workers())
+    expected = {max(own)}, max(nice, 10)
+    with edgeslm.Model(MODEL, threads=3, processors=expected[0], priority="low") as model, model.session() as session:
+        assert session.generate(QUESTION, max_tokens=3).text()
+        assert [found for task, found in workers().items() if task not in others] == [expected] * 2
+    assert (os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)) == (own, nice)
+    with edgeslm.Model(MODEL, processors=[max(own)]) as model:
+        assert model.info["threads"] == 1
+    with pytest.raises(edgeslm.EdgeSlmError, match="processor 8191"):
+        edgeslm.Model(MODEL, processors=[8191])
+    with pytest.raises(ValueError, match="priority"):
+        edgeslm.Model(MODEL, priority="urgent")
+
+
 def test_the_gil_is_free_while_the_library_computes():
     ticks = 0
     longest = 0.0

@@ -36,7 +36,7 @@ fn options_have_no_padding() {
     assert_no_padding! {
         slm_model_options {
             struct_size, flags, load, accuracy, threads, context_length, memory_budget, graph, kernels, engine, provider,
-            ort_library, provider_library, provider_options, provider_option_count,
+            ort_library, provider_library, provider_options, provider_option_count, processors, processor_count, priority,
         }
         slm_session_options { struct_size, prefill_chunk, context, sampling, system, template_options }
         slm_sampling_options {
@@ -140,6 +140,9 @@ fn options_arrive() {
         provider_library: slm_str { data: c"/p.so".as_ptr(), len: SLM_NUL },
         provider_options: &raw const option,
         provider_option_count: 1,
+        processors: [5, 0].as_ptr(),
+        processor_count: 2,
+        priority: SLM_PRIORITY_LOW,
         flags: SLM_FOLLOW_LINKS,
         load: SLM_LOAD_COPY,
         accuracy: SLM_ACCURACY_STRICT,
@@ -160,6 +163,8 @@ fn options_arrive() {
         graph: Some("q4f16".to_owned()),
         accuracy: edgeslm::Accuracy::Strict,
         threads: Some(2),
+        processors: Some(vec![5, 0]),
+        priority: edgeslm::engine::ThreadPriority::Low,
         kernels: Some("scalar".to_owned()),
         memory_budget: Some(1 << 40),
         context_length: Some(88),

@@ -1,9 +1,9 @@
 //! The command line: what can be asked for, apart from how it is done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
-use edgeslm::engine::{EngineChoice, OrtOptions, Provider};
+use edgeslm::engine::{EngineChoice, OrtOptions, Provider, ThreadPriority, schedule_this_thread};
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::Load;
 use edgeslm::{Accuracy, LoadOptions};
@@ -11,7 +11,7 @@ use edgeslm::{Accuracy, LoadOptions};
 #[cfg(feature = "ort")]
 use crate::commands::devices;
 use crate::commands::{bench, calibrate, chat, check, eval, import, info, perplexity, run};
-use crate::units;
+use crate::units::{self, Processors};
 
 /// Runs quantised small language models on this device, without a network.
 ///
@@ -80,9 +80,17 @@ pub(crate) struct LoadArguments {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accuracy: AccuracyArgument,
 
-    /// Threads to compute with [default: as many as the process may use]
+    /// Threads to compute with [default: as many as the process may use, or as --processors has]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+
+    /// The processors to compute on, such as 0-3,6 [default: those that the process was started on]
+    #[arg(long, value_name = "LIST", value_parser = units::parse_processors)]
+    processors: Option<Processors>,
+
+    /// How urgent the computing threads are beside those of other programs
+    #[arg(long, value_enum, default_value_t)]
+    priority: PriorityArgument,
 
     /// The kernels to compute with [default: the best that the CPU has]
     #[arg(long, value_name = "ROW", value_parser = kernel_rows(), hide_possible_values = false)]
@@ -112,6 +120,8 @@ impl LoadArguments {
             graph: self.graph.clone(),
             accuracy: self.accuracy.into(),
             threads: self.threads,
+            processors: self.processors.clone().map(|Processors(list)| list),
+            priority: self.priority.into(),
             kernels: self.kernels.clone(),
             memory_budget: self.memory_budget,
             context_length: self.context,
@@ -122,6 +132,15 @@ impl LoadArguments {
 }
 
 impl LoadArguments {
+    /// Loads the model in `directory`. Since this program has nothing else to do, its own thread, which computes too, goes where the
+    /// engine's threads are.
+    pub(crate) fn load(&self, directory: &Path) -> edgeslm::Result<edgeslm::Model> {
+        let options = self.options();
+        let model = edgeslm::Model::load(directory, &options)?;
+        schedule_this_thread(options.processors.as_deref(), options.priority)?;
+        Ok(model)
+    }
+
     /// The engine: any option that only ONNX Runtime has chooses it.
     fn engine(&self) -> EngineChoice {
         let of_ort = self.provider.is_some()
@@ -182,6 +201,27 @@ impl From<AccuracyArgument> for Accuracy {
     }
 }
 
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum PriorityArgument {
+    /// That of this program
+    #[default]
+    Normal,
+    /// Gives way to other programs
+    Low,
+    /// Before other programs, where the system allows it
+    High,
+}
+
+impl From<PriorityArgument> for ThreadPriority {
+    fn from(priority: PriorityArgument) -> Self {
+        match priority {
+            PriorityArgument::Normal => Self::Normal,
+            PriorityArgument::Low => Self::Low,
+            PriorityArgument::High => Self::High,
+        }
+    }
+}
+
 /// A model and how to load it.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArguments {
@@ -195,7 +235,7 @@ pub(crate) struct ModelArguments {
 
 impl ModelArguments {
     pub(crate) fn load(&self) -> edgeslm::Result<edgeslm::Model> {
-        edgeslm::Model::load(&self.directory, &self.load.options())
+        self.load.load(&self.directory)
     }
 
     /// Bytes of weights that a pass over the model reads, as the CPU engine's reading of the graph has it; where it has none, all.
@@ -229,14 +269,16 @@ mod tests {
 
     #[test]
     fn loading_options_reach_the_library() {
-        let line = "info m --graph q4 --accuracy strict --threads 2 --kernels scalar --memory-budget 512MB \
-                    --context 300 --copy --follow-links";
+        let line = "info m --graph q4 --accuracy strict --threads 2 --processors 0-2,5 --priority low --kernels scalar \
+                    --memory-budget 512MB --context 300 --copy --follow-links";
         let cli = parse(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
         let Command::Info(info) = cli.command else { panic!("{:?}", cli.command) };
         let options = info.model.load.options();
         assert_eq!(info.model.directory, PathBuf::from("m"));
         assert_eq!(options.graph.as_deref(), Some("q4"));
         assert_eq!(options.accuracy, Accuracy::Strict);
+        assert_eq!(options.processors, Some(vec![0, 1, 2, 5]));
+        assert_eq!(options.priority, ThreadPriority::Low);
         assert_eq!((options.threads, options.kernels.as_deref()), (Some(2), Some("scalar")));
         assert_eq!((options.memory_budget, options.context_length), (Some(512_000_000), Some(300)));
         assert_eq!((options.load, options.follow_links), (Load::Copy, true));
@@ -279,6 +321,8 @@ mod tests {
             ("info m --accuracy perfect", ErrorKind::InvalidValue),
             ("info m --memory-budget 3XB", ErrorKind::ValueValidation),
             ("info m --threads many", ErrorKind::ValueValidation),
+            ("info m --processors 3-1", ErrorKind::ValueValidation),
+            ("info m --priority highest", ErrorKind::InvalidValue),
             ("info m --engine tpu", ErrorKind::InvalidValue),
             ("info m --provider tpu", ErrorKind::InvalidValue),
             ("info m --provider cuda --provider-option device", ErrorKind::ValueValidation),

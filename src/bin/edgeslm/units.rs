@@ -1,4 +1,4 @@
-//! Sizes and times as people write them.
+//! Sizes, times and lists as people write them.
 
 use std::time::Duration;
 
@@ -32,6 +32,28 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
     let factor = factor.ok_or_else(|| format!("the unit {unit:?} is unknown; write ms, s, m or h"))?;
     Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())
+}
+
+/// Numbers of processors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Processors(pub(crate) Vec<usize>);
+
+/// Processors from text such as `0-3,6`.
+pub(crate) fn parse_processors(text: &str) -> Result<Processors, String> {
+    let number = |text: &str| {
+        let number: Option<u16> = text.trim().parse().ok();
+        number.map(usize::from).ok_or_else(|| format!("{text:?} is not the number of a processor"))
+    };
+    let mut processors = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = number(first)?..=number(last)?;
+        if range.is_empty() {
+            return Err(format!("{part:?} ends before it begins"));
+        }
+        processors.extend(range);
+    }
+    Ok(Processors(processors))
 }
 
 /// The number at the beginning and the unit after it.
@@ -109,6 +131,16 @@ mod tests {
         }
         for text in ["", "s", "-1s", "5 parsecs", "99999999999999999999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_of_processors() {
+        for (text, expected) in [("3", vec![3]), ("0-3,6", vec![0, 1, 2, 3, 6]), ("2-2, 1", vec![2, 1])] {
+            assert_eq!(parse_processors(text), Ok(Processors(expected)), "{text}");
+        }
+        for text in ["", ",", "a", "-1", "3-", "3-1", "0,,1", "0-99999999999"] {
+            assert!(parse_processors(text).is_err(), "{text}");
         }
     }
 

@@ -26,7 +26,7 @@ use super::turns::Turns;
 use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput, check_context};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{LayerShape, Program};
-use crate::kernels::{KernelTable, Team};
+use crate::kernels::{KernelTable, Team, TeamOptions, ThreadPriority};
 
 /// Tokens that one forward pass takes: enough for the products to work from the processor's caches, few enough for small buffers.
 const MAXIMUM_BATCH_TOKENS: usize = 256;
@@ -40,8 +40,12 @@ const MAXIMUM_SCRATCH_BYTES: u64 = 256 << 20;
 pub struct CpuOptions {
     /// How exact the arithmetic is.
     pub accuracy: Accuracy,
-    /// Threads; `None` for as many as the process may use.
+    /// Threads, the caller's included; `None` for as many as the process may use, or as `processors` has.
     pub threads: Option<usize>,
+    /// The processors that the engine's own threads may run on; `None` for those of the thread that makes the engine.
+    pub processors: Option<Vec<usize>>,
+    /// How urgent the engine's own threads are.
+    pub priority: ThreadPriority,
     /// Name of a kernel row; `None` for the best that this CPU has.
     pub kernels: Option<String>,
     /// Bytes that all KV caches may hold together; `None` for no limit.
@@ -69,14 +73,18 @@ impl CpuEngine {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a kernel row that does not exist or that this CPU lacks, and for an impossible number
-    /// of threads; [`ErrorKind::MemoryBudget`] for a program that needs more than 256 MiB of buffers for a single token.
+    /// of threads or a processor that the process may not use; [`ErrorKind::Unsupported`] for a priority that the system refuses; [`ErrorKind::MemoryBudget`] for a program that needs more than 256 MiB of buffers for a single token.
     pub fn new(program: Program, options: &CpuOptions) -> Result<Self> {
         static IDENTITIES: AtomicUsize = AtomicUsize::new(0);
         let table = match &options.kernels {
             Some(name) => KernelTable::by_name(name)?,
             None => KernelTable::select()?,
         };
-        let team = Team::new(options.threads)?;
+        let team = Team::new(&TeamOptions {
+            threads: options.threads,
+            processors: options.processors.clone(),
+            priority: options.priority,
+        })?;
         let context_length =
             program.positions.map_or(options.context_length, |rows| rows.min(options.context_length));
         let shapes = program.layers.clone().into();

@@ -102,6 +102,23 @@ fn the_same_bits_with_one_thread_and_more() {
 }
 
 #[test]
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+fn the_same_bits_wherever_the_threads_run() {
+    let all = tokens(40);
+    let of = |options: CpuOptions| {
+        let engine = engine_with(DIRECTORIES[0], CpuOptions { threads: Some(3), ..options });
+        bits(&feed(&engine, engine.new_cache().as_mut(), &all, 33))
+    };
+    let anywhere = of(CpuOptions::default());
+    // Not every process may use the first processor; one of these is its own.
+    let one = (0..1024).map(|processor| vec![processor]).find(|list| {
+        TeamOptions { processors: Some(list.clone()), ..TeamOptions::default() }.count().is_ok()
+    });
+    assert!(anywhere == of(CpuOptions { processors: one, ..CpuOptions::default() }));
+    assert!(anywhere == of(CpuOptions { priority: ThreadPriority::Low, ..CpuOptions::default() }));
+}
+
+#[test]
 fn two_sequences_in_one_pass_equal_each_alone() {
     for name in DIRECTORIES {
         for accuracy in ACCURACIES {

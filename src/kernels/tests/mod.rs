@@ -2,6 +2,7 @@
 
 mod attention;
 mod products;
+mod scheduling;
 mod team;
 mod vectors;
 

@@ -3,14 +3,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::ErrorKind;
-use crate::{ActivationLayout, BlockActivations, Team};
+use crate::{ActivationLayout, BlockActivations, Team, TeamOptions};
 
 const TEAMS: [usize; 4] = [1, 2, 3, 16];
+
+fn threads(threads: usize) -> TeamOptions {
+    TeamOptions { threads: Some(threads), ..TeamOptions::default() }
+}
+
+fn team_of(count: usize) -> Team {
+    Team::new(&threads(count)).unwrap()
+}
 
 #[test]
 fn each_chunk_runs_once() {
     for threads in TEAMS {
-        let team = Team::new(Some(threads)).unwrap();
+        let team = team_of(threads);
         for _ in 0..20 {
             team.enter(|scope| {
                 for chunks in [0, 1, 2, 3, 7, 64, 1000] {
@@ -29,7 +37,7 @@ fn each_chunk_runs_once() {
 #[test]
 fn thousands_of_small_forks_and_regions_pass() {
     for threads in [2, 5] {
-        let team = Team::new(Some(threads)).unwrap();
+        let team = team_of(threads);
         let mut sum = 0;
         for region in 0..300 {
             sum += team.enter(|scope| {
@@ -52,7 +60,7 @@ fn thousands_of_small_forks_and_regions_pass() {
 
 #[test]
 fn workers_take_part_after_they_have_slept() {
-    let team = Team::new(Some(2)).unwrap();
+    let team = team_of(2);
     team.enter(|scope| {
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(20));
@@ -69,7 +77,7 @@ fn workers_take_part_after_they_have_slept() {
 #[test]
 fn a_panic_comes_out_after_all_chunks_and_the_team_lives_on() {
     for threads in TEAMS {
-        let team = Team::new(Some(threads)).unwrap();
+        let team = team_of(threads);
         for bad in [0, 3, 9] {
             let ran = AtomicUsize::new(0);
             let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -100,7 +108,7 @@ fn a_panic_comes_out_after_all_chunks_and_the_team_lives_on() {
 
 #[test]
 fn a_fork_goes_on_after_a_caught_panic_in_the_same_region() {
-    let team = Team::new(Some(3)).unwrap();
+    let team = team_of(3);
     team.enter(|scope| {
         for _ in 0..50 {
             let outcome = catch_unwind(AssertUnwindSafe(|| scope.run(8, |_, _| panic!("all"))));
@@ -116,7 +124,7 @@ fn a_fork_goes_on_after_a_caught_panic_in_the_same_region() {
 
 #[test]
 fn threads_may_share_a_team() {
-    let team = Team::new(Some(3)).unwrap();
+    let team = team_of(3);
     std::thread::scope(|threads| {
         for _ in 0..4 {
             threads.spawn(|| {
@@ -139,7 +147,7 @@ fn threads_may_share_a_team() {
 #[test]
 fn columns_and_rows_are_disjoint_and_complete() {
     for threads in TEAMS {
-        let team = Team::new(Some(threads)).unwrap();
+        let team = team_of(threads);
         team.enter(|scope| {
             let mut table = vec![0.0; 3 * 600];
             scope.run_columns(&mut table, 600, 64, |range, view, _| {
@@ -171,7 +179,7 @@ fn columns_and_rows_are_disjoint_and_complete() {
 
 #[test]
 fn impossible_teams_are_refused() {
-    assert_eq!(Team::new(Some(0)).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(Team::new(Some(5000)).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert!(Team::new(None).unwrap().threads() >= 1);
+    assert_eq!(Team::new(&threads(0)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(Team::new(&threads(5000)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(Team::new(&TeamOptions::default()).unwrap().threads() >= 1);
 }

@@ -12,9 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use edgeslm::Error;
 use edgeslm::answer::measures::ConfusionMatrix;
 use edgeslm::answer::{Answer, CalibrateOptions, Example, Split, Task, TaskKind};
-use edgeslm::{Error, Model};
 
 use self::evaluate::{Plan, evaluate, load};
 use self::gate::{Gate, Verdict};
@@ -160,7 +160,7 @@ fn evaluate_all(arguments: &Arguments, plan: &Plan<'_>) -> Result<Vec<ModelRepor
     let names = names(&arguments.models);
     for (index, (directory, name)) in arguments.models.iter().zip(names).enumerate() {
         bar.set_message(name.clone());
-        let loaded = load(directory, name, |path| Model::load(path, &arguments.load.options()))?;
+        let loaded = load(directory, name, |path| arguments.load.load(path))?;
         for mode in modes {
             reports.push(evaluate(&loaded, plan, *mode, &bar)?);
         }

@@ -1,0 +1,16 @@
+//! Systems on which the library does not choose processors and priorities.
+
+use std::io;
+
+use super::{ThreadPriority, refused};
+use crate::error::Result;
+
+pub(super) fn set_processors(_: &[usize]) -> Result<()> {
+    let error = io::ErrorKind::Unsupported.into();
+    Err(refused("the processors of a thread", "give no list of processors on this system", error))
+}
+
+pub(super) fn set_priority(priority: ThreadPriority) -> Result<()> {
+    let error = io::ErrorKind::Unsupported.into();
+    Err(refused(&format!("{} priority", priority.name()), "use normal priority on this system", error))
+}
