@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeslm::kernels::{
     ActivationLayout, AttentionScale, AttentionState, BlockActivations, BlockMatrix, BlockShape, Floats,
-    KernelTable, KvBlock, Scope, Team, TeamOptions, WeightPanel, ZeroPoints,
+    KernelTable, KvBlock, SCALE_COLUMNS, Scope, Team, TeamOptions, WeightPanel, ZeroPoints,
 };
 
 /// Output and input features.
@@ -170,7 +170,10 @@ fn prefill(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     let head_dim = 64;
-    let block = vec![half::f16::from_f32(0.5); 64 * head_dim];
+    let halves = vec![half::f16::from_f32(0.5); 64 * head_dim];
+    let codes = vec![3; 64 * head_dim];
+    let scales = vec![half::f16::from_f32(0.1); 64 * head_dim.div_ceil(SCALE_COLUMNS)];
+    let blocks = [("f16", KvBlock::F16(&halves)), ("int8", KvBlock::Int8 { codes: &codes, scales: &scales })];
     for queries in [1, 4, 64] {
         let x = vec![0.1; queries * head_dim];
         let visible = vec![u64::MAX; queries];
@@ -180,12 +183,14 @@ fn attention(criterion: &mut Criterion) {
             let mut state = AttentionState::new();
             state.reset(queries, head_dim);
             let scale = AttentionScale { scale: 0.125, softcap: None };
-            group.bench_function(BenchmarkId::new(kernels.name(), queries), |bencher| {
-                bencher.iter(|| {
-                    let (keys, values) = (KvBlock::F16(&block), KvBlock::F16(&block));
-                    kernels.attend_block(&x, keys, values, &visible, scale, &mut state);
+            for (precision, block) in blocks {
+                let id = BenchmarkId::new(format!("{}/{precision}", kernels.name()), queries);
+                group.bench_function(id, |bencher| {
+                    bencher.iter(|| {
+                        kernels.attend_block(&x, block, block, &visible, scale, &mut state);
+                    });
                 });
-            });
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod session;
 pub mod text;
 
 pub use edgeslm_kernels as kernels;
-pub use engine::Accuracy;
+pub use engine::{Accuracy, KvPrecision};
 pub use error::{Error, ErrorKind, Result};
 pub use model::{LoadOptions, MemoryEstimate, Model, ModelInfo};
 pub use session::CancelToken;

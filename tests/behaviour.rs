@@ -22,7 +22,7 @@ use edgeslm::sampling::SamplingOptions;
 use edgeslm::sampling::constraint::GrammarSource;
 use edgeslm::session::{Event, GenerateOptions, Prompt, SessionOptions, Stream};
 use edgeslm::text::{Message, RenderOptions, Role, SpecialTokens};
-use edgeslm::{Accuracy, Error, LoadOptions, Model, Result};
+use edgeslm::{Accuracy, Error, KvPrecision, LoadOptions, Model, Result};
 
 use behaviour::list::{self, Given, Lines};
 
@@ -45,6 +45,10 @@ fn load_options(case: &Given, engine: &Engine) -> LoadOptions {
     LoadOptions {
         engine,
         accuracy: if case.has("strict") { Accuracy::Strict } else { Accuracy::Default },
+        kv_precision: match case.find("kv_precision") {
+            Some("int8") => KvPrecision::Int8,
+            _ => KvPrecision::Auto,
+        },
         load: if case.has("copy") { Load::Copy } else { Load::Map },
         threads: case.number("threads"),
         processors: case.has("processors").then(|| case.numbers("processors")),

@@ -1,5 +1,5 @@
 //! Sessions on the CPU engine: what is kept in the KV cache, how a prompt is cut into chunks, and what else runs in
-//! the same forward pass change no bit of an answer in strict mode.
+//! the same forward pass change no bit of an answer.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
@@ -7,18 +7,32 @@ use std::path::Path;
 
 use edgeslm::answer::{ClassifyOptions, LabelScore};
 use edgeslm::session::{Answer, GenerateOptions, Prompt, Session, SessionOptions, generate_batch};
-use edgeslm::{Accuracy, LoadOptions, Model};
+use edgeslm::{Accuracy, KvPrecision, LoadOptions, Model};
 
 /// Grouped attention; alternate sliding windows and soft caps; LongRoPE that switches after 128 positions.
 const MODELS: [&str; 3] = ["llama-3.2-1b-int4", "gemma-2-2b-int4", "phi-4-mini-int4"];
 
 fn load(name: &str) -> Model {
-    load_with(name, Accuracy::Strict)
+    load_with(name, Accuracy::Strict, KvPrecision::Auto)
 }
 
-fn load_with(name: &str, accuracy: Accuracy) -> Model {
+fn load_with(name: &str, accuracy: Accuracy, kv_precision: KvPrecision) -> Model {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name);
-    Model::load(directory, &LoadOptions { accuracy, ..LoadOptions::default() }).unwrap()
+    Model::load(directory, &LoadOptions { accuracy, kv_precision, ..LoadOptions::default() }).unwrap()
+}
+
+/// The models with every kind of KV cache.
+fn with_each_cache() -> impl Iterator<Item = (String, Model)> {
+    MODELS.into_iter().flat_map(|name| {
+        [
+            (Accuracy::Strict, KvPrecision::Auto),
+            (Accuracy::Default, KvPrecision::Auto),
+            (Accuracy::Default, KvPrecision::Int8),
+        ]
+        .map(|(accuracy, precision)| {
+            (format!("{name} {accuracy:?} {precision:?}"), load_with(name, accuracy, precision))
+        })
+    })
 }
 
 fn session(model: &Model, prefill_chunk: usize) -> Session {
@@ -49,8 +63,8 @@ fn assert_same(a: &Answer, b: &Answer, what: &str) {
 
 #[test]
 fn chunks_and_the_cache_change_nothing() {
-    for name in MODELS {
-        let model = load(name);
+    for (name, model) in with_each_cache() {
+        let name = name.as_str();
         let prompt = tokens(90, 1);
         let fresh = answer(&mut session(&model, 512), &prompt, 12);
         assert_eq!(fresh.tokens.len(), 12);
@@ -72,7 +86,7 @@ fn chunks_and_the_cache_change_nothing() {
 fn guessed_tokens_change_nothing() {
     for name in MODELS {
         for accuracy in [Accuracy::Strict, Accuracy::Default] {
-            let model = load_with(name, accuracy);
+            let model = load_with(name, accuracy, KvPrecision::Auto);
             let mut accepted = 0;
             for salt in 0..4 {
                 // Small random models repeat themselves, and these their prompt.
@@ -93,8 +107,8 @@ fn guessed_tokens_change_nothing() {
 
 #[test]
 fn decoding_equals_prefilling_what_was_decoded() {
-    for name in MODELS {
-        let model = load(name);
+    for (name, model) in with_each_cache() {
+        let name = name.as_str();
         // Across the LongRoPE switch, and over more than one window.
         let prompt = tokens(120, 3);
         let mut long = session(&model, 512);
@@ -114,8 +128,8 @@ fn decoding_equals_prefilling_what_was_decoded() {
 
 #[test]
 fn a_batch_equals_each_alone() {
-    for name in MODELS {
-        let model = load(name);
+    for (name, model) in with_each_cache() {
+        let name = name.as_str();
         let prompts = [tokens(20, 4), tokens(122, 5), tokens(3, 6)];
         let alone: Vec<Answer> =
             prompts.iter().map(|prompt| answer(&mut session(&model, 512), prompt, 14)).collect();

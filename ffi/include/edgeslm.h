@@ -88,10 +88,10 @@
 // The files are read into memory once; what happens to them afterwards has no effect.
 #define SLM_LOAD_COPY 1
 
-// Integer dot products over activations quantised to 8 bits, f16 KV cache.
+// Integer dot products over activations quantised to 8 bits; f16 KV cache unless `kv_precision` says otherwise.
 #define SLM_ACCURACY_DEFAULT 0
 
-// fp32 arithmetic in a fixed order, f32 KV cache.
+// fp32 arithmetic in a fixed order; f32 KV cache unless `kv_precision` says otherwise.
 #define SLM_ACCURACY_STRICT 1
 
 // The engine's own threads are as urgent as the one that loads the model.
@@ -102,6 +102,12 @@
 
 // They come before threads of normal priority, where the system allows it.
 #define SLM_PRIORITY_HIGH 2
+
+// As the accuracy says: f16 in `SLM_ACCURACY_DEFAULT`, f32 in `SLM_ACCURACY_STRICT`.
+#define SLM_KV_AUTO 0
+
+// Codes of 8 bits with an f16 scale for each 32 elements of a head: 17/32 of the memory of f16.
+#define SLM_KV_INT8 1
 
 // The library's own kernels on the CPU; nothing else is needed.
 #define SLM_ENGINE_CPU 0
@@ -351,6 +357,10 @@ typedef struct {
     uint32_t processor_count;
     // How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
     int32_t priority;
+    // In which numbers keys and values are kept, `SLM_KV_...`. Of `SLM_ENGINE_CPU` alone.
+    int32_t kv_precision;
+    // 0.
+    uint32_t reserved;
 } slm_model_options;
 
 // What loading a model and running one session takes, in bytes.

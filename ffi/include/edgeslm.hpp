@@ -212,12 +212,20 @@ enum class ThreadPriority : int32_t {
     high = SLM_PRIORITY_HIGH,
 };
 
+/// In which numbers the CPU engine keeps keys and values.
+enum class KvPrecision : int32_t {
+    automatic = SLM_KV_AUTO,
+    int8 = SLM_KV_INT8,
+};
+
 /// How models are loaded; see slm_model_options.
 struct LoadOptions {
     /// Reads the files into memory instead of mapping them.
     bool copy = false;
     /// fp32 arithmetic in a fixed order.
     bool strict = false;
+    /// In which numbers the CPU engine keeps keys and values.
+    KvPrecision kv_precision = KvPrecision::automatic;
     /// Follows links that lead out of the directory.
     bool follow_links = false;
     /// Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
@@ -251,6 +259,7 @@ struct LoadOptions {
         auto options = detail::defaults(slm_model_options_init);
         options.load = copy ? SLM_LOAD_COPY : SLM_LOAD_MAP;
         options.accuracy = strict ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
+        options.kv_precision = static_cast<int32_t>(kv_precision);
         options.flags = follow_links ? SLM_FOLLOW_LINKS : 0;
         options.threads = threads;
         options.processors = processors.empty() ? nullptr : processors.data();

@@ -6,7 +6,7 @@ use std::ptr;
 
 use edgeslm::engine::{EngineChoice, OrtOptions, Provider, ThreadPriority};
 use edgeslm::model::Load;
-use edgeslm::{Accuracy, LoadOptions, MemoryEstimate, Model};
+use edgeslm::{Accuracy, KvPrecision, LoadOptions, MemoryEstimate, Model};
 
 use crate::allocator;
 use crate::boundary::{self, Output, required, slice};
@@ -23,9 +23,9 @@ pub const SLM_LOAD_MAP: i32 = 0;
 /// The files are read into memory once; what happens to them afterwards has no effect.
 pub const SLM_LOAD_COPY: i32 = 1;
 
-/// Integer dot products over activations quantised to 8 bits, f16 KV cache.
+/// Integer dot products over activations quantised to 8 bits; f16 KV cache unless `kv_precision` says otherwise.
 pub const SLM_ACCURACY_DEFAULT: i32 = 0;
-/// fp32 arithmetic in a fixed order, f32 KV cache.
+/// fp32 arithmetic in a fixed order; f32 KV cache unless `kv_precision` says otherwise.
 pub const SLM_ACCURACY_STRICT: i32 = 1;
 
 /// The engine's own threads are as urgent as the one that loads the model.
@@ -34,6 +34,11 @@ pub const SLM_PRIORITY_NORMAL: i32 = 0;
 pub const SLM_PRIORITY_LOW: i32 = 1;
 /// They come before threads of normal priority, where the system allows it.
 pub const SLM_PRIORITY_HIGH: i32 = 2;
+
+/// As the accuracy says: f16 in `SLM_ACCURACY_DEFAULT`, f32 in `SLM_ACCURACY_STRICT`.
+pub const SLM_KV_AUTO: i32 = 0;
+/// Codes of 8 bits with an f16 scale for each 32 elements of a head: 17/32 of the memory of f16.
+pub const SLM_KV_INT8: i32 = 1;
 
 /// The library's own kernels on the CPU; nothing else is needed.
 pub const SLM_ENGINE_CPU: i32 = 0;
@@ -130,6 +135,10 @@ pub struct slm_model_options {
     pub processor_count: u32,
     /// How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
     pub priority: i32,
+    /// In which numbers keys and values are kept, `SLM_KV_...`. Of `SLM_ENGINE_CPU` alone.
+    pub kv_precision: i32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: integers, texts and a raw pointer, without padding in front of a field.
@@ -155,6 +164,8 @@ impl Options for slm_model_options {
         processors: ptr::null(),
         processor_count: 0,
         priority: SLM_PRIORITY_NORMAL,
+        kv_precision: SLM_KV_AUTO,
+        reserved: 0,
     };
 }
 
@@ -226,6 +237,10 @@ pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<
     if options.flags & !SLM_FOLLOW_LINKS != 0 {
         return Err(unknown("flag", options.flags.into()));
     }
+    if options.reserved != 0 {
+        return Err(Failure::new(SLM_INVALID_ARGUMENT, "reserved is not 0")
+            .with_hint("fill the options with slm_model_options_init"));
+    }
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(LoadOptions {
         engine,
@@ -240,6 +255,11 @@ pub(crate) unsafe fn read_options(options: *const slm_model_options) -> Outcome<
             SLM_ACCURACY_DEFAULT => Accuracy::Default,
             SLM_ACCURACY_STRICT => Accuracy::Strict,
             other => return Err(unknown("accuracy", other.into())),
+        },
+        kv_precision: match options.kv_precision {
+            SLM_KV_AUTO => KvPrecision::Auto,
+            SLM_KV_INT8 => KvPrecision::Int8,
+            other => return Err(unknown("precision of the KV cache", other.into())),
         },
         threads: (options.threads > 0).then_some(options.threads as usize),
         processors: processors.map(|list| list.into_iter().map(|processor| processor as usize).collect()),

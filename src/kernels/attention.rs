@@ -1,8 +1,14 @@
 //! Attention over blocks of 64 cached positions with an online softmax (Milakov and Gimelshein, 2018;
 //! Rabe and Staats, 2021).
 
-use half::f16;
+mod block;
 
+pub use block::{KvBlock, KvBlockMut, SCALE_COLUMNS};
+pub(super) use block::{store_key, store_value};
+
+use std::ops::Range;
+
+use self::block::{Codes, Element, Part};
 use super::lanes::Lanes;
 use super::math::{exp, tanh};
 
@@ -12,47 +18,11 @@ pub const BLOCK_POSITIONS: usize = 64;
 /// Queries that share a pass over a block.
 const TILE_QUERIES: usize = 4;
 
-/// The keys or the values of one block and one key/value head.
-///
-/// Keys lie transposed, `[head_dim][64]`; values `[64][head_dim]`.
-#[derive(Debug, Clone, Copy)]
-pub enum KvBlock<'a> {
-    /// Half precision.
-    F16(&'a [f16]),
-    /// Single precision.
-    F32(&'a [f32]),
-}
+/// Columns of the values that are mixed with one set of scaled weights after the other.
+const MIXED_COLUMNS: usize = 64;
 
-/// The keys or the values of one block, to be written.
-#[derive(Debug)]
-pub enum KvBlockMut<'a> {
-    /// Half precision; storing rounds to nearest even.
-    F16(&'a mut [f16]),
-    /// Single precision.
-    F32(&'a mut [f32]),
-}
-
-impl KvBlock<'_> {
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::F16(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
-}
-
-impl KvBlockMut<'_> {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::F16(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
-}
+/// Softmax weights, or scores, of a tile of queries.
+type Weights = [[f32; BLOCK_POSITIONS]; TILE_QUERIES];
 
 /// The running softmax of some queries: to be reset, fed block after block, and finished.
 #[derive(Debug, Clone, Default)]
@@ -97,78 +67,6 @@ impl AttentionState {
     }
 }
 
-/// Numbers of a cache, as the kernels read them.
-trait Element: Copy {
-    fn load<L: Lanes>(lanes: L, values: &[Self; 16]) -> L::Float;
-    fn load_partial<L: Lanes>(lanes: L, values: &[Self]) -> L::Float;
-}
-
-impl Element for f16 {
-    #[inline(always)]
-    fn load<L: Lanes>(lanes: L, values: &[Self; 16]) -> L::Float {
-        // SAFETY: f16 is a transparent u16, so 16 of them are 32 readable bytes.
-        lanes.load_f16(unsafe { &*std::ptr::from_ref(values).cast() })
-    }
-
-    #[inline(always)]
-    fn load_partial<L: Lanes>(lanes: L, values: &[Self]) -> L::Float {
-        let mut whole = [f16::ZERO; 16];
-        whole[..values.len()].copy_from_slice(values);
-        Self::load(lanes, &whole)
-    }
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn load<L: Lanes>(lanes: L, values: &[Self; 16]) -> L::Float {
-        lanes.load(values)
-    }
-
-    #[inline(always)]
-    fn load_partial<L: Lanes>(lanes: L, values: &[Self]) -> L::Float {
-        lanes.load_partial(values)
-    }
-}
-
-/// Writes a key row into column `position` of its block.
-pub(super) fn store_key<L: Lanes>(lanes: L, row: &[f32], block: KvBlockMut<'_>, position: usize) {
-    match block {
-        KvBlockMut::F16(block) => {
-            let mut to = block[position..].iter_mut().step_by(BLOCK_POSITIONS);
-            for values in row.chunks(16) {
-                let mut bytes = [0; 32];
-                lanes.store_f16(lanes.load_partial(values), &mut bytes);
-                for (to, bytes) in to.by_ref().zip(bytes.as_chunks().0).take(values.len()) {
-                    *to = f16::from_le_bytes(*bytes);
-                }
-            }
-        }
-        KvBlockMut::F32(block) => {
-            for (to, value) in block[position..].iter_mut().step_by(BLOCK_POSITIONS).zip(row) {
-                *to = *value;
-            }
-        }
-    }
-}
-
-/// Writes a value row into row `position` of its block.
-#[inline(always)]
-pub(super) fn store_value<L: Lanes>(lanes: L, row: &[f32], block: KvBlockMut<'_>, position: usize) {
-    match block {
-        KvBlockMut::F16(block) => {
-            let to = &mut block[position * row.len()..][..row.len()];
-            for (values, to) in row.chunks(16).zip(to.chunks_mut(16)) {
-                let mut bytes = [0; 32];
-                lanes.store_f16(lanes.load_partial(values), &mut bytes);
-                for (to, bytes) in to.iter_mut().zip(bytes.as_chunks().0) {
-                    *to = f16::from_le_bytes(*bytes);
-                }
-            }
-        }
-        KvBlockMut::F32(block) => block[position * row.len()..][..row.len()].copy_from_slice(row),
-    }
-}
-
 /// Parameters of [`attend_block`](super::KernelTable::attend_block).
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionScale {
@@ -196,17 +94,25 @@ pub(super) fn attend_block<L: Lanes>(
         (KvBlock::F32(keys), KvBlock::F32(values)) => {
             attend(lanes, queries, keys, values, visible, scale, state);
         }
+        (
+            KvBlock::Int8 { codes: key_codes, scales: key_scales },
+            KvBlock::Int8 { codes: value_codes, scales: value_scales },
+        ) => {
+            let keys = Codes { codes: key_codes, scales: key_scales };
+            let values = Codes { codes: value_codes, scales: value_scales };
+            attend(lanes, queries, keys, values, visible, scale, state);
+        }
         // The table has checked that both have the same precision.
         _ => {}
     }
 }
 
 #[inline(always)]
-fn attend<L: Lanes, K: Element, V: Element>(
+fn attend<L: Lanes, P: Part>(
     lanes: L,
     queries: &[f32],
-    keys: &[K],
-    values: &[V],
+    keys: P,
+    values: P,
     visible: &[u64],
     scale: AttentionScale,
     state: &mut AttentionState,
@@ -219,8 +125,8 @@ fn attend<L: Lanes, K: Element, V: Element>(
         let queries = &queries[first * head_dim..][..count * head_dim];
         let mut weights = [[0.0; BLOCK_POSITIONS]; TILE_QUERIES];
         match count {
-            1 => scores::<L, K, 1>(lanes, queries, head_dim, keys, masks, &mut weights),
-            _ => scores::<L, K, 4>(lanes, queries, head_dim, keys, masks, &mut weights),
+            1 => scores::<L, P, 1>(lanes, queries, head_dim, keys, masks, &mut weights),
+            _ => scores::<L, P, 4>(lanes, queries, head_dim, keys, masks, &mut weights),
         }
         let mut seen = [0; TILE_QUERIES];
         for (index, &mask) in masks.iter().enumerate() {
@@ -233,60 +139,65 @@ fn attend<L: Lanes, K: Element, V: Element>(
         }
         let totals = &mut state.totals[first * head_dim..][..count * head_dim];
         match count {
-            1 => mix::<L, V, 1>(lanes, &weights, &seen, values, head_dim, totals),
-            _ => mix::<L, V, 4>(lanes, &weights, &seen, values, head_dim, totals),
+            1 => mix::<L, P, 1>(lanes, &weights, &seen, values, head_dim, totals),
+            _ => mix::<L, P, 4>(lanes, &weights, &seen, values, head_dim, totals),
         }
         first += count;
     }
 }
 
-/// Products of `Q` queries with the keys: lanes over positions, a sequential sum over the head dimension.
+/// Products of `Q` queries with the keys.
 #[inline(always)]
-fn scores<L: Lanes, K: Element, const Q: usize>(
+fn scores<L: Lanes, P: Part, const Q: usize>(
     lanes: L,
     queries: &[f32],
     head_dim: usize,
-    keys: &[K],
+    keys: P,
     masks: &[u64],
-    scores: &mut [[f32; BLOCK_POSITIONS]; TILE_QUERIES],
-) {
-    let seen = masks.iter().fold(0, |all, mask| all | mask);
-    if L::WIDE && seen >> 32 != 0 {
-        scores_of::<L, K, Q, 4>(lanes, queries, head_dim, keys, 0, scores);
-        return;
-    }
-    for vector in 0..BLOCK_POSITIONS / 16 {
-        if seen >> (16 * vector) & 0xffff != 0 {
-            scores_of::<L, K, Q, 1>(lanes, queries, head_dim, keys, vector, scores);
-        }
-    }
-}
-
-/// The same for the 16 `V` positions from vector `first` on.
-#[inline(always)]
-fn scores_of<L: Lanes, K: Element, const Q: usize, const V: usize>(
-    lanes: L,
-    queries: &[f32],
-    head_dim: usize,
-    keys: &[K],
-    first: usize,
-    scores: &mut [[f32; BLOCK_POSITIONS]; TILE_QUERIES],
+    scores: &mut Weights,
 ) {
     // Where there are fewer than `Q` queries the last is repeated.
     let mut queries_of = [&queries[queries.len() - head_dim..]; Q];
     for (query, row) in queries_of.iter_mut().zip(queries.chunks(head_dim)) {
         *query = row;
     }
+    let seen = masks.iter().fold(0, |all, mask| all | mask);
+    if L::WIDE && seen >> 32 != 0 {
+        scores_of::<L, P, Q, 4>(lanes, queries_of, keys, 0, scores);
+        return;
+    }
+    for vector in 0..BLOCK_POSITIONS / 16 {
+        if seen >> (16 * vector) & 0xffff != 0 {
+            scores_of::<L, P, Q, 1>(lanes, queries_of, keys, vector, scores);
+        }
+    }
+}
+
+/// The same for the 16 `V` positions from vector `first` on.
+#[inline(always)]
+fn scores_of<L: Lanes, P: Part, const Q: usize, const V: usize>(
+    lanes: L,
+    queries: [&[f32]; Q],
+    keys: P,
+    first: usize,
+    scores: &mut Weights,
+) {
+    let head_dim = queries[0].len();
+    let rows = keys.elements().as_chunks::<BLOCK_POSITIONS>().0;
     let mut sums = [[lanes.splat(0.0); V]; Q];
-    for (index, keys) in keys.as_chunks::<BLOCK_POSITIONS>().0[..head_dim].iter().enumerate() {
-        let keys = &keys.as_chunks::<16>().0[first..][..V];
-        for vector in 0..V {
-            let key = K::load(lanes, &keys[vector]);
-            for query in 0..Q {
-                let value = lanes.splat(queries_of[query][index]);
-                sums[query][vector] = lanes.fma(value, key, sums[query][vector]);
+    if P::SCALED {
+        for (group, columns) in (0..head_dim).step_by(SCALE_COLUMNS).enumerate() {
+            let end = head_dim.min(columns + SCALE_COLUMNS);
+            let products = products::<L, P, Q, V>(lanes, queries, rows, columns..end, first);
+            for vector in 0..V {
+                let scale = keys.scales(lanes, group, first + vector);
+                for query in 0..Q {
+                    sums[query][vector] = lanes.fma(products[query][vector], scale, sums[query][vector]);
+                }
             }
         }
+    } else {
+        sums = products::<L, P, Q, V>(lanes, queries, rows, 0..head_dim, first);
     }
     for query in 0..Q {
         let to = &mut scores[query].as_chunks_mut::<16>().0[first..][..V];
@@ -294,6 +205,33 @@ fn scores_of<L: Lanes, K: Element, const Q: usize, const V: usize>(
             lanes.store(sums[query][vector], &mut to[vector]);
         }
     }
+}
+
+/// Lanes over positions, a sequential sum over `columns` of the head dimension.
+#[inline(always)]
+fn products<L: Lanes, P: Part, const Q: usize, const V: usize>(
+    lanes: L,
+    queries: [&[f32]; Q],
+    rows: &[[P::Element; BLOCK_POSITIONS]],
+    columns: Range<usize>,
+    first: usize,
+) -> [[L::Float; V]; Q] {
+    let mut queries = queries;
+    for query in &mut queries {
+        *query = &query[columns.clone()];
+    }
+    let mut sums = [[lanes.splat(0.0); V]; Q];
+    for (index, keys) in rows[columns].iter().enumerate() {
+        let keys = &keys.as_chunks::<16>().0[first..][..V];
+        for vector in 0..V {
+            let key = P::Element::load(lanes, &keys[vector]);
+            for query in 0..Q {
+                let value = lanes.splat(queries[query][index]);
+                sums[query][vector] = lanes.fma(value, key, sums[query][vector]);
+            }
+        }
+    }
+    sums
 }
 
 /// Turns a query's products into softmax weights and rescales what it has; false when nothing is visible.
@@ -357,49 +295,66 @@ fn soften<L: Lanes>(
 
 /// Adds the weighted values: lanes over the head dimension, a sequential sum over visible positions.
 #[inline(always)]
-fn mix<L: Lanes, E: Element, const Q: usize>(
+fn mix<L: Lanes, P: Part, const Q: usize>(
     lanes: L,
-    weights: &[[f32; BLOCK_POSITIONS]; TILE_QUERIES],
+    weights: &Weights,
     masks: &[u64; TILE_QUERIES],
-    values: &[E],
+    values: P,
     head_dim: usize,
     totals: &mut [f32],
 ) {
-    let whole = head_dim / 16;
-    let mut vector = 0;
-    while L::WIDE && vector + 4 <= whole {
-        mix_of::<L, E, Q, 4>(lanes, weights, masks, values, head_dim, 16 * vector, totals);
-        vector += 4;
-    }
-    while vector < whole {
-        mix_of::<L, E, Q, 1>(lanes, weights, masks, values, head_dim, 16 * vector, totals);
-        vector += 1;
-    }
-    let first = 16 * whole;
-    if first == head_dim {
-        return;
-    }
-    for (query, total) in totals.chunks_mut(head_dim).enumerate() {
-        let total = &mut total[first..];
-        let mut sum = lanes.load_partial(total);
-        let mut mask = masks[query];
-        while mask != 0 {
-            let position = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            let row = E::load_partial(lanes, &values[position * head_dim..][first..head_dim]);
-            sum = lanes.fma(lanes.splat(weights[query][position]), row, sum);
+    for first in (0..head_dim).step_by(MIXED_COLUMNS) {
+        let end = head_dim.min(first + MIXED_COLUMNS);
+        let mut scaled = [[[0.0; BLOCK_POSITIONS]; TILE_QUERIES]; MIXED_COLUMNS / SCALE_COLUMNS];
+        if P::SCALED {
+            let groups = first / SCALE_COLUMNS..end.div_ceil(SCALE_COLUMNS);
+            for (scaled, group) in scaled.iter_mut().zip(groups) {
+                scale_weights::<L, P, Q>(lanes, weights, values, group, scaled);
+            }
         }
-        lanes.store_partial(sum, total);
+        let weights_of = |column: usize| if P::SCALED { &scaled[column / SCALE_COLUMNS] } else { weights };
+        if L::WIDE && end - first == MIXED_COLUMNS {
+            let weights = [weights_of(0), weights_of(16), weights_of(32), weights_of(48)];
+            mix_of::<L, P, Q, 4>(lanes, weights, masks, values, head_dim, first, totals);
+            continue;
+        }
+        let mut column = first;
+        while column + 16 <= end {
+            let weights = [weights_of(column - first)];
+            mix_of::<L, P, Q, 1>(lanes, weights, masks, values, head_dim, column, totals);
+            column += 16;
+        }
+        if column < end {
+            mix_rest(lanes, weights_of(column - first), masks, values, head_dim, column, totals);
+        }
     }
 }
 
-/// The same for `V` vectors of the head dimension from `first` on.
+/// The weights times the scales of `group`, position by position.
 #[inline(always)]
-fn mix_of<L: Lanes, E: Element, const Q: usize, const V: usize>(
+fn scale_weights<L: Lanes, P: Part, const Q: usize>(
     lanes: L,
-    weights: &[[f32; BLOCK_POSITIONS]; TILE_QUERIES],
+    weights: &Weights,
+    values: P,
+    group: usize,
+    scaled: &mut Weights,
+) {
+    for vector in 0..BLOCK_POSITIONS / 16 {
+        let scales = values.scales(lanes, group, vector);
+        for query in 0..Q {
+            let weight = lanes.load(&weights[query].as_chunks().0[vector]);
+            lanes.store(lanes.mul(weight, scales), &mut scaled[query].as_chunks_mut().0[vector]);
+        }
+    }
+}
+
+/// The same for `V` vectors of the head dimension from `first` on, each with its weights.
+#[inline(always)]
+fn mix_of<L: Lanes, P: Part, const Q: usize, const V: usize>(
+    lanes: L,
+    weights: [&Weights; V],
     masks: &[u64; TILE_QUERIES],
-    values: &[E],
+    values: P,
     head_dim: usize,
     first: usize,
     totals: &mut [f32],
@@ -420,23 +375,23 @@ fn mix_of<L: Lanes, E: Element, const Q: usize, const V: usize>(
     while any != 0 {
         let position = any.trailing_zeros() as usize;
         any &= any - 1;
-        let row = &values[position * head_dim + first..].as_chunks::<16>().0[..V];
+        let row = &values.elements()[position * head_dim + first..].as_chunks::<16>().0[..V];
         let mut vectors = [lanes.splat(0.0); V];
         for vector in 0..V {
-            vectors[vector] = E::load(lanes, &row[vector]);
+            vectors[vector] = P::Element::load(lanes, &row[vector]);
         }
         if common >> position & 1 == 1 {
             for query in 0..Q {
-                let weight = lanes.splat(weights[query][position]);
                 for vector in 0..V {
+                    let weight = lanes.splat(weights[vector][query][position]);
                     sums[query][vector] = lanes.fma(weight, vectors[vector], sums[query][vector]);
                 }
             }
         } else {
             for query in 0..Q {
                 if masks[query] >> position & 1 == 1 {
-                    let weight = lanes.splat(weights[query][position]);
                     for vector in 0..V {
+                        let weight = lanes.splat(weights[vector][query][position]);
                         sums[query][vector] = lanes.fma(weight, vectors[vector], sums[query][vector]);
                     }
                 }
@@ -448,6 +403,32 @@ fn mix_of<L: Lanes, E: Element, const Q: usize, const V: usize>(
         for vector in 0..V {
             lanes.store(sums[vector], &mut total[vector]);
         }
+    }
+}
+
+/// The same for the last columns, from `first` on, which are fewer than 16.
+#[inline(always)]
+fn mix_rest<L: Lanes, P: Part>(
+    lanes: L,
+    weights: &Weights,
+    masks: &[u64; TILE_QUERIES],
+    values: P,
+    head_dim: usize,
+    first: usize,
+    totals: &mut [f32],
+) {
+    for (query, total) in totals.chunks_mut(head_dim).enumerate() {
+        let total = &mut total[first..];
+        let mut sum = lanes.load_partial(total);
+        let mut mask = masks[query];
+        while mask != 0 {
+            let position = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let row =
+                P::Element::load_partial(lanes, &values.elements()[position * head_dim..][first..head_dim]);
+            sum = lanes.fma(lanes.splat(weights[query][position]), row, sum);
+        }
+        lanes.store_partial(sum, total);
     }
 }
 

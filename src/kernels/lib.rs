@@ -15,7 +15,8 @@
 //!   by fma in order; tree; bias.
 //! - [`KernelTable::multiply_kn`] and dense `[K][N]`: one fma chain over k; bias.
 //! - [`KernelTable::attend_block`]: one fma chain over the head dimension a score, and one over visible
-//!   positions a value; the sum of 64 softmax weights is ((0+1)+(2+3)) over vectors of 16, then the tree.
+//!   positions a value; from 8-bit codes a chain over each 32 elements of the head dimension, which one fma each adds with its scale
+//!   in order, and values are weighted with weight * scale rounded once; the sum of 64 softmax weights is ((0+1)+(2+3)) over vectors of 16, then the tree.
 
 #![allow(clippy::needless_range_loop, reason = "kernels index several arrays by one lane or row")]
 #![allow(clippy::too_many_arguments, reason = "a kernel takes its operands apart")]
@@ -50,7 +51,7 @@ mod zero_points;
 pub use activations::{
     ActivationColumnsMut, ActivationLayout, ActivationsMut, BlockActivations, COLUMN_UNIT, GROUP_TOKENS,
 };
-pub use attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock, KvBlockMut};
+pub use attention::{AttentionScale, AttentionState, BLOCK_POSITIONS, KvBlock, KvBlockMut, SCALE_COLUMNS};
 pub use columns::ColumnsMut;
 pub use error::{Error, ErrorKind, Result};
 pub use matrix::{

@@ -548,16 +548,13 @@ impl KernelTable {
 
     /// Writes the key of `position` into its block `[head_dim][64]`.
     pub fn store_key(&self, row: &[f32], block: KvBlockMut<'_>, position: usize) {
-        assert!(block.len() == row.len() * BLOCK_POSITIONS && position < BLOCK_POSITIONS, "a block of keys");
+        assert!(block.fits(row.len()) && position < BLOCK_POSITIONS, "a block of keys");
         call!(self.store_key(row, block, position));
     }
 
     /// Writes the value of `position` into its block `[64][head_dim]`.
     pub fn store_value(&self, row: &[f32], block: KvBlockMut<'_>, position: usize) {
-        assert!(
-            block.len() == row.len() * BLOCK_POSITIONS && position < BLOCK_POSITIONS,
-            "a block of values"
-        );
+        assert!(block.fits(row.len()) && position < BLOCK_POSITIONS, "a block of values");
         call!(self.store_value(row, block, position));
     }
 
@@ -574,10 +571,10 @@ impl KernelTable {
         scale: AttentionScale,
         state: &mut AttentionState,
     ) {
-        let length = state.head_dim() * BLOCK_POSITIONS;
+        let head_dim = state.head_dim();
         assert_eq!(visible.len(), state.queries(), "masks");
-        assert_eq!(queries.len(), state.queries() * state.head_dim(), "queries");
-        assert!(keys.len() == length && values.len() == length, "a block of keys and values");
+        assert_eq!(queries.len(), state.queries() * head_dim, "queries");
+        assert!(keys.fits(head_dim) && values.fits(head_dim), "a block of keys and values");
         assert!(keys.is_like(&values), "precision of keys and values");
         call!(self.attend_block(queries, keys, values, visible, scale, state));
     }

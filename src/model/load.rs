@@ -19,7 +19,7 @@ use super::{
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 #[cfg(feature = "ort")]
 use crate::engine::ort::OrtEngine;
-use crate::engine::{Accuracy, Engine, EngineChoice, ThreadPriority};
+use crate::engine::{Accuracy, Engine, EngineChoice, KvPrecision, ThreadPriority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
 use crate::kernels::{Team, TeamOptions};
@@ -41,6 +41,8 @@ pub struct LoadOptions {
     pub graph: Option<String>,
     /// How exact the arithmetic is.
     pub accuracy: Accuracy,
+    /// In which numbers keys and values are kept. Of the CPU engine alone.
+    pub kv_precision: KvPrecision,
     /// Threads, the caller's included; `None` for as many as the process may use, or as `processors` has.
     pub threads: Option<usize>,
     /// The processors that the engine's own threads may run on, as the system numbers them; `None` for those of the thread that
@@ -142,6 +144,8 @@ pub struct ModelInfo {
     pub threads: usize,
     /// `default` or `strict`.
     pub accuracy: String,
+    /// In which numbers keys and values are kept, `f16`, `f32` or `int8`, where the CPU engine runs the model.
+    pub cache_format: Option<String>,
     /// Nodes of the graph by operator.
     pub operators: BTreeMap<String, usize>,
     /// Bytes of weights by kind, such as `int4 block 32`. A table that is also the head is counted once.
@@ -198,6 +202,7 @@ impl Model {
             parts.program,
             &CpuOptions {
                 accuracy: options.accuracy,
+                kv_precision: options.kv_precision,
                 threads: options.threads,
                 processors: options.processors.clone(),
                 priority: options.priority,
@@ -366,6 +371,7 @@ impl Model {
                 engine.placement().clone(),
             ),
         };
+        let cache_format = self.cpu_engine().map(|engine| engine.cache_format().to_owned());
         ModelInfo {
             directory: directory.clone(),
             graph: graph.clone(),
@@ -390,6 +396,7 @@ impl Model {
                 Accuracy::Strict => "strict",
             }
             .to_owned(),
+            cache_format,
             operators: facts.operators.clone(),
             weights: facts.weights.clone(),
             cache_bytes_per_position: engine.cache_bytes(64) / 64,
@@ -499,6 +506,7 @@ impl<'a> Parts<'a> {
             self.program.clone(),
             &CpuOptions {
                 accuracy: options.accuracy,
+                kv_precision: options.kv_precision,
                 threads: Some(1),
                 context_length: self.context_length,
                 ..CpuOptions::default()

@@ -5,13 +5,18 @@ use super::command::{arguments, copy, data, directories, edgeslm, model};
 #[test]
 fn every_golden_directory_passes() {
     for directory in directories("models") {
-        for accuracy in ["default", "strict"] {
-            let outcome =
-                edgeslm(arguments!["check", &directory, "--accuracy", accuracy, "--json"]).success();
+        for (accuracy, precision, bound) in [
+            ("default", "auto", 0.016),
+            ("strict", "auto", 0.001),
+            ("default", "int8", 0.016),
+            ("strict", "int8", 0.008),
+        ] {
+            let line = arguments!["check", &directory, "--accuracy", accuracy, "--kv-precision", precision];
+            let outcome = edgeslm(line.into_iter().chain(arguments!["--json"])).success();
             let report = outcome.json();
             assert_eq!(report["passed"], true);
             assert_eq!(report["accuracy"], accuracy);
-            assert_eq!(report["bound"], if accuracy == "strict" { 0.001 } else { 0.016 });
+            assert_eq!(report["bound"], bound);
             let cases = report["cases"].as_array().unwrap();
             let names: Vec<&str> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
             assert_eq!(names, ["short", "long"]);

@@ -36,6 +36,27 @@ fn memory_is_estimated_for_the_positions_asked_for() {
 }
 
 #[test]
+fn a_cache_in_8_bits_is_told_and_takes_half_of_the_memory() {
+    let info = |precision: &str| {
+        let line = arguments!["info", model(), "--json", "--kv-precision", precision];
+        edgeslm(line).success().json()
+    };
+    let (auto, int8) = (info("auto"), info("int8"));
+    assert_eq!((&auto["cache_format"], &int8["cache_format"]), (&"f16".into(), &"int8".into()));
+    let bytes = |json: &serde_json::Value| json["memory"]["cache"].as_u64().unwrap();
+    // A head of 32 elements or more has one scale of two bytes for each 32.
+    assert_eq!(32 * bytes(&int8), 17 * bytes(&auto), "{auto} {int8}");
+    let line = arguments!["info", model(), "--accuracy", "strict"];
+    edgeslm(line).success().says(&["strict accuracy, KV cache in f32"]);
+    let line = arguments!["info", model(), "--accuracy", "strict", "--kv-precision", "int8"];
+    edgeslm(line).success().says(&["strict accuracy, KV cache in int8"]);
+    let line = arguments!["bench", model(), "--rounds", "1", "--prompt-tokens", "8", "--generate", "2"];
+    let json =
+        edgeslm(line.into_iter().chain(arguments!["--kv-precision", "int8", "--json"])).success().json();
+    assert_eq!(json["cache_format"], "int8");
+}
+
+#[test]
 fn layouts_and_longrope_are_told() {
     let json = edgeslm(arguments!["info", data("variants/transformers-js"), "--json"]).success().json();
     assert_eq!(json["layout"], "transformers.js");

@@ -4,7 +4,7 @@ use edgeslm::answer::{ClassifyOptions, LabelScore};
 use edgeslm::onnx::{DataType, TensorContent};
 use edgeslm::sampling::SamplingOptions;
 use edgeslm::session::{Answer, GenerateOptions, SessionOptions};
-use edgeslm::{Accuracy, Error, ErrorKind, LoadOptions, Model};
+use edgeslm::{Accuracy, Error, ErrorKind, KvPrecision, LoadOptions, Model};
 
 use super::cases::Cases;
 use super::fixtures::{Copy, WEIGHTS, load_options, tensor};
@@ -113,6 +113,13 @@ fn use_everything(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
+/// The accuracy, and in which numbers keys and values are kept.
+const ARITHMETICS: [(Accuracy, KvPrecision); 3] = [
+    (Accuracy::Default, KvPrecision::Auto),
+    (Accuracy::Strict, KvPrecision::Auto),
+    (Accuracy::Default, KvPrecision::Int8),
+];
+
 #[test]
 fn weights_that_are_no_numbers() {
     let mut cases = Cases::new("weights that are no numbers");
@@ -122,9 +129,9 @@ fn weights_that_are_no_numbers() {
             for extent in [Extent::First, Extent::All] {
                 let copy = Copy::of(MODEL);
                 overwrite(&copy, part, extent, value);
-                for accuracy in [Accuracy::Default, Accuracy::Strict] {
-                    cases.run(format!("{part} {extent:?} {value} {accuracy:?}"), || {
-                        let options = LoadOptions { accuracy, ..load_options() };
+                for (accuracy, kv_precision) in ARITHMETICS {
+                    cases.run(format!("{part} {extent:?} {value} {accuracy:?} {kv_precision:?}"), || {
+                        let options = LoadOptions { accuracy, kv_precision, ..load_options() };
                         let model = Model::load(copy.path(), &options).map_err(|error| error.to_string())?;
                         use_everything(&model)
                     });
@@ -139,11 +146,12 @@ fn weights_that_are_no_numbers() {
 #[test]
 fn an_answer_of_nothing_but_nan_is_refused_with_a_hint() {
     let mut cases = Cases::new("nothing but NaN");
-    for accuracy in [Accuracy::Default, Accuracy::Strict] {
-        cases.run(format!("{accuracy:?}"), || {
+    for (accuracy, kv_precision) in ARITHMETICS {
+        cases.run(format!("{accuracy:?} {kv_precision:?}"), || {
             let copy = Copy::of(MODEL);
             overwrite(&copy, "layers.1.input_layernorm.weight", Extent::All, f32::NAN);
-            let model = Model::load(copy.path(), &LoadOptions { accuracy, ..load_options() }).unwrap();
+            let options = LoadOptions { accuracy, kv_precision, ..load_options() };
+            let model = Model::load(copy.path(), &options).unwrap();
             let mut session = model.session(SessionOptions::default()).unwrap();
             match session.generate(vec![5, 60], &GenerateOptions::default()) {
                 Err(error)

@@ -47,6 +47,8 @@ namespace EdgeSlm
             public uint* Processors;
             public uint ProcessorCount;
             public int Priority;
+            public int KvPrecision;
+            public uint Reserved;
         }
 
         [StructLayout(LayoutKind.Sequential)]

@@ -67,6 +67,15 @@ namespace EdgeSlm
         High = 2,
     }
 
+    /// <summary>In which numbers the CPU engine keeps keys and values.</summary>
+    public enum KvPrecision
+    {
+        /// <summary>As the accuracy says: 16-bit floats, and 32-bit ones where it is strict.</summary>
+        Auto = 0,
+        /// <summary>Codes of 8 bits with scales, about half of the memory.</summary>
+        Int8 = 1,
+    }
+
     /// <summary>How a model is loaded.</summary>
     public sealed class ModelOptions
     {
@@ -75,6 +84,9 @@ namespace EdgeSlm
 
         /// <summary>fp32 arithmetic in a fixed order.</summary>
         public bool Strict { get; set; }
+
+        /// <summary>In which numbers the CPU engine keeps keys and values.</summary>
+        public KvPrecision KvPrecision { get; set; }
 
         /// <summary>Follows links that lead out of the directory.</summary>
         public bool FollowLinks { get; set; }
@@ -123,6 +135,7 @@ namespace EdgeSlm
             Interop.Check(NativeMethods.ModelOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ModelOptions), &error), error);
             options->Load = Copy ? 1 : 0;
             options->Accuracy = Strict ? 1 : 0;
+            options->KvPrecision = (int)KvPrecision;
             options->Flags = FollowLinks ? 1u : 0u;
             options->Threads = Threads;
             if (Processors != null)

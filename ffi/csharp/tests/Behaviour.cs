@@ -217,6 +217,7 @@ internal static class Behaviour
             var options = new ModelOptions
             {
                 Strict = item.Has("strict"),
+                KvPrecision = (KvPrecision)Enum.Parse(typeof(KvPrecision), item.Find("kv_precision", "auto"), true),
                 Copy = item.Has("copy"),
                 Threads = (uint)item.Whole("threads", 0),
                 Processors = item.Has("processors") ? item.Numbers("processors") : null,

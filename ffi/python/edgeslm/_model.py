@@ -209,6 +209,8 @@ class Model(_Handle):
             directory: in the layout of the ONNX Runtime GenAI builder or of transformers.js.
             copy: reads the files into memory instead of mapping them.
             strict: fp32 arithmetic in a fixed order.
+            kv_precision: in which numbers the engine ``cpu`` keeps keys and values: ``int8``, or ``auto`` for 16-bit floats, and 32-bit
+                ones where it is strict.
             follow_links: follows links that lead out of the directory.
             threads: how many, the caller's included; 0 for as many as the process may use, or as ``processors`` has.
             processors: those that the engine's own threads may run on; None for those of the thread that loads the model. The caller's

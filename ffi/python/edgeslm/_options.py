@@ -112,6 +112,7 @@ class ModelOptions(TypedDict, total=False):
 
     copy: bool
     strict: bool
+    kv_precision: str
     follow_links: bool
     threads: int
     processors: Optional[Collection[int]]
@@ -161,6 +162,7 @@ def model_options(
     *,
     copy: bool = False,
     strict: bool = False,
+    kv_precision: str = "auto",
     follow_links: bool = False,
     threads: int = 0,
     processors: Optional[Collection[int]] = None,
@@ -178,6 +180,7 @@ def model_options(
     options = keep.options("model")
     options.load = lib.SLM_LOAD_COPY if copy else lib.SLM_LOAD_MAP
     options.accuracy = lib.SLM_ACCURACY_STRICT if strict else lib.SLM_ACCURACY_DEFAULT
+    options.kv_precision = _constant("KV", kv_precision)
     options.flags = lib.SLM_FOLLOW_LINKS if follow_links else 0
     options.threads, options.context_length, options.memory_budget = threads, context_length, memory_budget
     if processors is not None:

@@ -37,6 +37,7 @@ fn options_have_no_padding() {
         slm_model_options {
             struct_size, flags, load, accuracy, threads, context_length, memory_budget, graph, kernels, engine, provider,
             ort_library, provider_library, provider_options, provider_option_count, processors, processor_count, priority,
+            kv_precision, reserved,
         }
         slm_session_options { struct_size, prefill_chunk, context, sampling, system, template_options }
         slm_sampling_options {
@@ -143,6 +144,7 @@ fn options_arrive() {
         processors: [5, 0].as_ptr(),
         processor_count: 2,
         priority: SLM_PRIORITY_LOW,
+        kv_precision: SLM_KV_INT8,
         flags: SLM_FOLLOW_LINKS,
         load: SLM_LOAD_COPY,
         accuracy: SLM_ACCURACY_STRICT,
@@ -162,6 +164,7 @@ fn options_arrive() {
         }),
         graph: Some("q4f16".to_owned()),
         accuracy: edgeslm::Accuracy::Strict,
+        kv_precision: edgeslm::KvPrecision::Int8,
         threads: Some(2),
         processors: Some(vec![5, 0]),
         priority: edgeslm::engine::ThreadPriority::Low,
@@ -262,6 +265,8 @@ fn wrong_options_are_refused_by_every_function() {
     let score = slm_classify_options { score: 2, ..slm_classify_options::DEFAULTS };
     let loading = slm_model_options { load: 2, ..slm_model_options::DEFAULTS };
     let accuracy = slm_model_options { accuracy: -1, ..slm_model_options::DEFAULTS };
+    let precision = slm_model_options { kv_precision: 2, ..slm_model_options::DEFAULTS };
+    let reserved = slm_model_options { reserved: 1, ..slm_model_options::DEFAULTS };
     let unknown = slm_model_options { flags: 2, ..slm_model_options::DEFAULTS };
     let engine = slm_model_options { engine: 2, ..slm_model_options::DEFAULTS };
     let provider = slm_model_options { engine: SLM_ENGINE_ORT, provider: 11, ..slm_model_options::DEFAULTS };
@@ -272,6 +277,9 @@ fn wrong_options_are_refused_by_every_function() {
         [
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const loading, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const accuracy, &raw mut fresh_model, error)).0,
+            call(|error| slm_model_load(prompt, SLM_NUL, &raw const precision, &raw mut fresh_model, error))
+                .0,
+            call(|error| slm_model_load(prompt, SLM_NUL, &raw const reserved, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const unknown, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const engine, &raw mut fresh_model, error)).0,
             call(|error| slm_model_load(prompt, SLM_NUL, &raw const provider, &raw mut fresh_model, error)).0,
@@ -305,7 +313,7 @@ fn wrong_options_are_refused_by_every_function() {
             .0,
         ]
     };
-    assert_eq!(statuses, [SLM_INVALID_ARGUMENT; 12]);
+    assert_eq!(statuses, [SLM_INVALID_ARGUMENT; 14]);
     assert!(stream.is_null() && fresh_session.is_null() && fresh_model.is_null());
     // SAFETY: handles that are freed once.
     unsafe {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use edgeslm::engine::{EngineChoice, OrtOptions, Provider, ThreadPriority, schedule_this_thread};
 use edgeslm::kernels::KernelTable;
 use edgeslm::model::Load;
-use edgeslm::{Accuracy, LoadOptions};
+use edgeslm::{Accuracy, KvPrecision, LoadOptions};
 
 #[cfg(feature = "ort")]
 use crate::commands::devices;
@@ -80,6 +80,10 @@ pub(crate) struct LoadArguments {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accuracy: AccuracyArgument,
 
+    /// In which numbers the KV cache is kept
+    #[arg(long, value_name = "NUMBERS", value_enum, default_value_t)]
+    kv_precision: KvPrecisionArgument,
+
     /// Threads to compute with [default: as many as the process may use, or as --processors has]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -119,6 +123,7 @@ impl LoadArguments {
             engine: self.engine(),
             graph: self.graph.clone(),
             accuracy: self.accuracy.into(),
+            kv_precision: self.kv_precision.into(),
             threads: self.threads,
             processors: self.processors.clone().map(|Processors(list)| list),
             priority: self.priority.into(),
@@ -222,6 +227,24 @@ impl From<PriorityArgument> for ThreadPriority {
     }
 }
 
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum KvPrecisionArgument {
+    /// As the accuracy says
+    #[default]
+    Auto,
+    /// Codes of 8 bits with scales, about half of the memory of f16
+    Int8,
+}
+
+impl From<KvPrecisionArgument> for KvPrecision {
+    fn from(precision: KvPrecisionArgument) -> Self {
+        match precision {
+            KvPrecisionArgument::Auto => Self::Auto,
+            KvPrecisionArgument::Int8 => Self::Int8,
+        }
+    }
+}
+
 /// A model and how to load it.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArguments {
@@ -270,15 +293,15 @@ mod tests {
     #[test]
     fn loading_options_reach_the_library() {
         let line = "info m --graph q4 --accuracy strict --threads 2 --processors 0-2,5 --priority low --kernels scalar \
-                    --memory-budget 512MB --context 300 --copy --follow-links";
+                    --memory-budget 512MB --context 300 --copy --follow-links --kv-precision int8";
         let cli = parse(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
         let Command::Info(info) = cli.command else { panic!("{:?}", cli.command) };
         let options = info.model.load.options();
         assert_eq!(info.model.directory, PathBuf::from("m"));
         assert_eq!(options.graph.as_deref(), Some("q4"));
-        assert_eq!(options.accuracy, Accuracy::Strict);
         assert_eq!(options.processors, Some(vec![0, 1, 2, 5]));
         assert_eq!(options.priority, ThreadPriority::Low);
+        assert_eq!((options.accuracy, options.kv_precision), (Accuracy::Strict, KvPrecision::Int8));
         assert_eq!((options.threads, options.kernels.as_deref()), (Some(2), Some("scalar")));
         assert_eq!((options.memory_budget, options.context_length), (Some(512_000_000), Some(300)));
         assert_eq!((options.load, options.follow_links), (Load::Copy, true));
@@ -319,6 +342,7 @@ mod tests {
             ("run", ErrorKind::MissingRequiredArgument),
             ("info m --kernels x87", ErrorKind::InvalidValue),
             ("info m --accuracy perfect", ErrorKind::InvalidValue),
+            ("info m --kv-precision int4", ErrorKind::InvalidValue),
             ("info m --memory-budget 3XB", ErrorKind::ValueValidation),
             ("info m --threads many", ErrorKind::ValueValidation),
             ("info m --processors 3-1", ErrorKind::ValueValidation),

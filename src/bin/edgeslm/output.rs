@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use edgeslm::model::ModelInfo;
+
 /// The text on one line, without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     replace(text, |c| c.is_control() || is_direction_mark(c))
@@ -75,6 +77,13 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// What computes, and in which numbers.
+pub(crate) fn engine_of(info: &ModelInfo) -> String {
+    let cache =
+        info.cache_format.as_ref().map_or_else(String::new, |format| format!(", KV cache in {format}"));
+    format!("{}, {} accuracy{cache}", info.engine, info.accuracy)
 }
 
 /// Lines of a name and what it is.

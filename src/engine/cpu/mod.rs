@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::Array2;
 
 use self::arena::Arena;
-use self::cache::CpuCache;
+use self::cache::{CacheFormat, CpuCache};
 use self::pass::{HeadGroup, Pass};
 use self::plan::Plan;
 use self::rows::Row;
 use super::budget::MemoryBudget;
 use super::turns::Turns;
-use super::{Accuracy, Engine, KvCache, LogitsAt, RunControl, SequenceInput, check_context};
+use super::{Accuracy, Engine, KvCache, KvPrecision, LogitsAt, RunControl, SequenceInput, check_context};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{LayerShape, Program};
 use crate::kernels::{KernelTable, Team, TeamOptions, ThreadPriority};
@@ -40,6 +40,8 @@ const MAXIMUM_SCRATCH_BYTES: u64 = 256 << 20;
 pub struct CpuOptions {
     /// How exact the arithmetic is.
     pub accuracy: Accuracy,
+    /// In which numbers keys and values are kept.
+    pub kv_precision: KvPrecision,
     /// Threads, the caller's included; `None` for as many as the process may use, or as `processors` has.
     pub threads: Option<usize>,
     /// The processors that the engine's own threads may run on; `None` for those of the thread that makes the engine.
@@ -59,6 +61,7 @@ pub struct CpuEngine {
     identity: usize,
     plan: Plan,
     shapes: Arc<[LayerShape]>,
+    cache_format: CacheFormat,
     table: &'static KernelTable,
     team: Team,
     turns: Turns,
@@ -95,6 +98,7 @@ impl CpuEngine {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
             plan,
             shapes,
+            cache_format: CacheFormat::new(options.accuracy, options.kv_precision),
             table,
             team,
             turns: Turns::default(),
@@ -121,6 +125,12 @@ impl CpuEngine {
     #[must_use]
     pub fn accuracy(&self) -> Accuracy {
         self.plan.accuracy
+    }
+
+    /// In which numbers keys and values are kept: `f16`, `f32` or `int8`.
+    #[must_use]
+    pub fn cache_format(&self) -> &'static str {
+        self.cache_format.name()
     }
 
     /// Threads in use, the caller's included.
@@ -164,11 +174,11 @@ impl Engine for CpuEngine {
 
     fn new_cache(&self) -> Box<dyn KvCache> {
         let (shapes, budget) = (Arc::clone(&self.shapes), Arc::clone(&self.budget));
-        Box::new(CpuCache::new(self.identity, shapes, self.plan.accuracy, budget))
+        Box::new(CpuCache::new(self.identity, shapes, self.cache_format, budget))
     }
 
     fn cache_bytes(&self, positions: usize) -> u64 {
-        cache::cache_bytes(&self.shapes, self.plan.accuracy, positions)
+        cache::cache_bytes(&self.shapes, self.cache_format, positions)
     }
 
     fn prepare(&self, cache: &mut dyn KvCache, total_length: usize) -> Result<usize> {

@@ -27,8 +27,8 @@ fn engine_with(name: &str, options: CpuOptions) -> CpuEngine {
     CpuEngine::new(program, &CpuOptions { context_length, ..options }).unwrap()
 }
 
-fn engine(name: &str, accuracy: Accuracy, threads: usize) -> CpuEngine {
-    engine_with(name, CpuOptions { accuracy, threads: Some(threads), ..CpuOptions::default() })
+fn engine(name: &str, (accuracy, kv_precision): Arithmetic, threads: usize) -> CpuEngine {
+    engine_with(name, CpuOptions { accuracy, kv_precision, threads: Some(threads), ..CpuOptions::default() })
 }
 
 fn tokens(count: usize) -> Vec<u32> {
@@ -68,18 +68,23 @@ const DIRECTORIES: [&str; 9] = [
     "variants/q4-ragged-zero-points",
 ];
 
-const ACCURACIES: [Accuracy; 2] = [Accuracy::Default, Accuracy::Strict];
+/// The accuracy, and in which numbers keys and values are kept.
+type Arithmetic = (Accuracy, KvPrecision);
+
+const DEFAULT: Arithmetic = (Accuracy::Default, KvPrecision::Auto);
+const STRICT: Arithmetic = (Accuracy::Strict, KvPrecision::Auto);
+const ARITHMETICS: [Arithmetic; 3] = [DEFAULT, STRICT, (Accuracy::Default, KvPrecision::Int8)];
 
 #[test]
 fn the_same_bits_however_a_prompt_is_cut_up() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
-            let engine = engine(name, accuracy, 2);
+        for arithmetic in ARITHMETICS {
+            let engine = engine(name, arithmetic, 2);
             let all = tokens(75);
             let whole = bits(&feed(&engine, engine.new_cache().as_mut(), &all, 256));
             for chunk in [1, 7, 64] {
                 let parts = bits(&feed(&engine, engine.new_cache().as_mut(), &all, chunk));
-                assert!(whole == parts, "{name} {accuracy:?} in passes of {chunk}");
+                assert!(whole == parts, "{name} {arithmetic:?} in passes of {chunk}");
             }
         }
     }
@@ -88,15 +93,15 @@ fn the_same_bits_however_a_prompt_is_cut_up() {
 #[test]
 fn the_same_bits_with_one_thread_and_more() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
+        for arithmetic in ARITHMETICS {
             let all = tokens(40);
             let of = |threads| {
-                let engine = engine(name, accuracy, threads);
+                let engine = engine(name, arithmetic, threads);
                 bits(&feed(&engine, engine.new_cache().as_mut(), &all, 33))
             };
             let one = of(1);
-            assert!(one == of(2), "{name} {accuracy:?} with 2 threads");
-            assert!(one == of(5), "{name} {accuracy:?} with 5 threads");
+            assert!(one == of(2), "{name} {arithmetic:?} with 2 threads");
+            assert!(one == of(5), "{name} {arithmetic:?} with 5 threads");
         }
     }
 }
@@ -121,8 +126,8 @@ fn the_same_bits_wherever_the_threads_run() {
 #[test]
 fn two_sequences_in_one_pass_equal_each_alone() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
-            let engine = engine(name, accuracy, 2);
+        for arithmetic in ARITHMETICS {
+            let engine = engine(name, arithmetic, 2);
             let (first, second) = (tokens(37), tokens(90)[50..].to_vec());
             let alone = [&first, &second]
                 .map(|tokens| bits(&feed(&engine, engine.new_cache().as_mut(), tokens, 256)));
@@ -149,8 +154,8 @@ fn two_sequences_in_one_pass_equal_each_alone() {
                     all.extend(new.rows().into_iter().map(|row| row.to_vec()));
                 }
             }
-            assert!(bits(&logits[0]) == alone[0][..37], "{name} {accuracy:?} first");
-            assert!(bits(&logits[1]) == alone[1][..37], "{name} {accuracy:?} second");
+            assert!(bits(&logits[0]) == alone[0][..37], "{name} {arithmetic:?} first");
+            assert!(bits(&logits[1]) == alone[1][..37], "{name} {arithmetic:?} second");
         }
     }
 }
@@ -158,8 +163,8 @@ fn two_sequences_in_one_pass_equal_each_alone() {
 #[test]
 fn chosen_positions_and_vocabulary_are_parts_of_the_whole() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
-            let engine = engine(name, accuracy, 2);
+        for arithmetic in ARITHMETICS {
+            let engine = engine(name, arithmetic, 2);
             let all = tokens(20);
             let whole = feed(&engine, engine.new_cache().as_mut(), &all, 256);
             let vocabulary = [7_u32, 3, 149, 3];
@@ -178,7 +183,7 @@ fn chosen_positions_and_vocabulary_are_parts_of_the_whole() {
             for (row, position) in result[0].rows().into_iter().zip(positions) {
                 let expected: Vec<f32> =
                     vocabulary.iter().map(|entry| whole[position][*entry as usize]).collect();
-                assert_eq!(row.to_vec(), expected, "{name} {accuracy:?} at {position}");
+                assert_eq!(row.to_vec(), expected, "{name} {arithmetic:?} at {position}");
             }
         }
     }
@@ -187,8 +192,8 @@ fn chosen_positions_and_vocabulary_are_parts_of_the_whole() {
 #[test]
 fn a_tree_equals_its_branches_one_by_one() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
-            let engine = engine(name, accuracy, 2);
+        for arithmetic in ARITHMETICS {
+            let engine = engine(name, arithmetic, 2);
             let prompt = tokens(61);
             // 10 -> 11 -> 12, 10 -> 13, 14: as indices into the new tokens.
             let new = [10_u32, 11, 12, 13, 14];
@@ -210,13 +215,13 @@ fn a_tree_equals_its_branches_one_by_one() {
                 let alone = feed(&engine, engine.new_cache().as_mut(), &[&prompt[..], path].concat(), 256);
                 // A branch lies at other places of the cache, so the sums of its softmax are rounded in another order,
                 // and in default accuracy an activation may round to the neighbouring code.
-                let bound = if accuracy == Accuracy::Strict { 1e-5 } else { 1e-2 };
+                let bound = if arithmetic == STRICT { 1e-5 } else { 1e-2 };
                 let (found, expected) = (row.to_vec(), alone.last().unwrap());
                 let difference: f32 = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum();
                 let norm: f32 = expected.iter().map(|b| b.powi(2)).sum();
                 assert!(
                     (difference / norm).sqrt() < bound,
-                    "{name} {accuracy:?} {path:?}: {difference} of {norm}"
+                    "{name} {arithmetic:?} {path:?}: {difference} of {norm}"
                 );
             }
         }
@@ -226,19 +231,20 @@ fn a_tree_equals_its_branches_one_by_one() {
 #[test]
 fn every_kernel_row_gives_the_same_bits() {
     for name in ["variants/llama-3-layers", "variants/mixed-bits"] {
-        for accuracy in ACCURACIES {
+        for arithmetic in ARITHMETICS {
+            let (accuracy, kv_precision) = arithmetic;
             let all = tokens(30);
             let mut expected = None;
             for table in KernelTable::supported() {
                 let kernels = Some(table.name().to_owned());
                 let engine = engine_with(
                     name,
-                    CpuOptions { accuracy, kernels, threads: Some(2), ..CpuOptions::default() },
+                    CpuOptions { accuracy, kv_precision, kernels, threads: Some(2), ..CpuOptions::default() },
                 );
                 let found = bits(&feed(&engine, engine.new_cache().as_mut(), &all, 256));
                 assert!(
                     *expected.get_or_insert_with(|| found.clone()) == found,
-                    "{name} {accuracy:?} {}",
+                    "{name} {arithmetic:?} {}",
                     table.name()
                 );
             }
@@ -248,7 +254,7 @@ fn every_kernel_row_gives_the_same_bits() {
 
 #[test]
 fn crossing_the_longrope_switch_starts_over() {
-    let engine = engine("models/phi-4-mini-int4", Accuracy::Strict, 2);
+    let engine = engine("models/phi-4-mini-int4", STRICT, 2);
     let all = tokens(130);
     let mut cache = engine.new_cache();
     feed(&engine, cache.as_mut(), &all[..128], 128);
@@ -284,7 +290,7 @@ const BLOCK: usize = crate::kernels::BLOCK_POSITIONS;
 
 #[test]
 fn impossible_requests_are_errors_and_leave_the_cache_alone() {
-    let engine = engine("variants/llama-3-layers", Accuracy::Default, 1);
+    let engine = engine("variants/llama-3-layers", DEFAULT, 1);
     let mut cache = engine.new_cache();
     feed(&engine, cache.as_mut(), &tokens(5), 256);
     let vocabulary = engine.vocabulary_size() as u32;
@@ -322,7 +328,7 @@ fn impossible_requests_are_errors_and_leave_the_cache_alone() {
 
 #[test]
 fn a_cancelled_pass_leaves_the_cache_alone() {
-    let engine = engine("variants/llama-3-layers", Accuracy::Default, 2);
+    let engine = engine("variants/llama-3-layers", DEFAULT, 2);
     let mut cache = engine.new_cache();
     engine.prepare(cache.as_mut(), 4).unwrap();
     let cancel = crate::CancelToken::new();
@@ -347,7 +353,7 @@ fn a_cancelled_pass_leaves_the_cache_alone() {
 /// A cache has room for whole blocks of positions, which may be more than the rotation tables cover.
 #[test]
 fn positions_beyond_the_rotation_tables_are_refused() {
-    let engine = engine("variants/llama-3-layers", Accuracy::Default, 1);
+    let engine = engine("variants/llama-3-layers", DEFAULT, 1);
     let rows = engine.context_length();
     assert_eq!(rows, 216);
     let mut cache = engine.new_cache();
@@ -368,8 +374,8 @@ fn positions_beyond_the_rotation_tables_are_refused() {
 #[test]
 fn scratch_memory_is_told_beforehand() {
     for name in DIRECTORIES {
-        for accuracy in ACCURACIES {
-            let engine = engine(name, accuracy, 1);
+        for arithmetic in ARITHMETICS {
+            let engine = engine(name, arithmetic, 1);
             // Whole groups, which all kernels hold alike.
             let all = tokens(6 * GROUP_TOKENS);
             let mut cache = engine.new_cache();
@@ -380,7 +386,7 @@ fn scratch_memory_is_told_beforehand() {
             let held = engine.arena.lock().unwrap().bytes() as f64;
             let told = engine.plan.scratch_bytes(all.len()) as f64;
             // The rest is the one row after the last attention.
-            assert!(told <= held && held < 1.05 * told, "{name} {accuracy:?}: told {told}, held {held}");
+            assert!(told <= held && held < 1.05 * told, "{name} {arithmetic:?}: told {told}, held {held}");
         }
     }
 }

@@ -180,6 +180,15 @@ impl<const VNNI: bool> Lanes for Avx2<VNNI> {
         self.floats(simd!(_mm_loadu_si128(bytes.as_ptr().cast())))
     }
 
+    #[inline(always)]
+    fn codes_to_floats(self, codes: &[i8; 16]) -> [__m256; 2] {
+        let codes = simd!(_mm_loadu_si128(codes.as_ptr().cast()));
+        simd! {[
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(codes))),
+        ]}
+    }
+
     halves! {
         add(a, b) => _mm256_add_ps(a, b);
         sub(a, b) => _mm256_sub_ps(a, b);

@@ -122,6 +122,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn codes_to_floats(self, codes: &[i8; 16]) -> __m512 {
+        simd!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(codes.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         simd!(_mm512_add_ps(a, b))
     }

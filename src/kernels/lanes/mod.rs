@@ -63,6 +63,14 @@ pub(super) trait Lanes: Copy {
     /// Lane l is nibble l, from the low bits up.
     fn nibbles_to_floats(self, nibbles: u64) -> Self::Float;
     fn bytes_to_floats(self, bytes: &[u8; 16]) -> Self::Float;
+    #[inline(always)]
+    fn codes_to_floats(self, codes: &[i8; 16]) -> Self::Float {
+        let mut bytes = [0; 16];
+        for (byte, code) in bytes.iter_mut().zip(codes) {
+            *byte = code.cast_unsigned() ^ 0x80;
+        }
+        self.sub(self.bytes_to_floats(&bytes), self.splat(128.0))
+    }
 
     fn add(self, a: Self::Float, b: Self::Float) -> Self::Float;
     fn sub(self, a: Self::Float, b: Self::Float) -> Self::Float;

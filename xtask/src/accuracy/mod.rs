@@ -12,11 +12,12 @@ use std::fs;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, ensure};
 use edgeslm::engine::{Engine, LogitsAt, RunControl, SequenceInput};
-use edgeslm::{Accuracy, LoadOptions, Model};
+use edgeslm::{Accuracy, KvPrecision, LoadOptions, Model};
 
 use self::divergence::Divergence;
 use self::peer::Peer;
@@ -62,16 +63,24 @@ struct Row<'a> {
 #[allow(clippy::print_stdout, reason = "the result of the chore")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let files = Files::prepare(REAL, true)?;
-    let load = |accuracy| Model::load(&files.directory, &LoadOptions { accuracy, ..LoadOptions::default() });
-    let (strict, default) = (load(Accuracy::Strict)?, load(Accuracy::Default)?);
+    let load = |accuracy, kv_precision| {
+        Model::load(&files.directory, &LoadOptions { accuracy, kv_precision, ..LoadOptions::default() })
+    };
+    let strict = load(Accuracy::Strict, KvPrecision::Auto)?;
+    let default = load(Accuracy::Default, KvPrecision::Auto)?;
+    let int8_cache = load(Accuracy::Default, KvPrecision::Int8)?;
     let windows = windows(&strict, &arguments.texts)?;
     let vocabulary = strict.engine().vocabulary_size();
     let [genai, onnxruntime, llama] = peers(&files)?;
     let of_peer = |mut peer: Peer| -> Logits<'_> { Box::new(move |tokens| peer.logits(tokens, vocabulary)) };
-    let of_ours: Logits<'_> = Box::new(|tokens| logits(default.engine().as_ref(), tokens));
+    let of_ours = |model: &'_ Model| -> Logits<'static> {
+        let engine = Arc::clone(model.engine());
+        Box::new(move |tokens| logits(engine.as_ref(), tokens))
+    };
     let version = |package| format!("{package} {}", python::pinned(python::REQUIREMENTS, package));
     let mut rows = [
-        ("edgeslm".to_owned(), of_ours),
+        ("edgeslm".to_owned(), of_ours(&default)),
+        ("edgeslm, KV cache in int8".to_owned(), of_ours(&int8_cache)),
         (version("onnxruntime-genai"), of_peer(genai)),
         (format!("llama.cpp (llama-cpp-python {})", llama::VERSION), of_peer(llama)),
         (format!("{} in fp32", version("onnxruntime")), of_peer(onnxruntime)),
@@ -86,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     print!("{}", table(&rows));
-    let [ours, genai, llama, check] = &rows;
+    let [ours, _, genai, llama, check] = &rows;
     let apart = check.divergence.mean();
     ensure!(apart <= SAME, "the reference is not what {} computes: {apart:.1e} nats apart", check.name);
     println!("\n{}", verdict(ours, &[genai, llama])?);

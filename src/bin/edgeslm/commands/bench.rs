@@ -16,7 +16,7 @@ use self::memory::Weights;
 use self::spread::Spread;
 use crate::arguments::ModelArguments;
 use crate::failure::{Exit, Failure};
-use crate::output::{Table, write_facts, write_json};
+use crate::output::{Table, engine_of, write_facts, write_json};
 use crate::process_memory::ProcessMemory;
 use crate::{progress, units};
 
@@ -216,6 +216,7 @@ impl Measured {
             "kernels": info.kernels,
             "threads": info.threads,
             "accuracy": info.accuracy,
+            "cache_format": info.cache_format,
             "prompt_tokens": arguments.prompt_tokens,
             "generated_tokens": arguments.generate,
             "sequences": arguments.sequences,
@@ -244,7 +245,7 @@ impl Measured {
             out,
             &[
                 ("model", info.directory.display().to_string()),
-                ("engine", format!("{}, {} accuracy", info.engine, info.accuracy)),
+                ("engine", engine_of(&info)),
                 (
                     "rounds",
                     format!(

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::arguments::ModelArguments;
 use crate::failure::{Exit, Failure};
-use crate::output::{Table, printable, write_facts, write_json};
+use crate::output::{Table, engine_of, printable, write_facts, write_json};
 use crate::units;
 
 /// Show what a model is, what it consists of and what memory it takes
@@ -83,7 +83,7 @@ fn write(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         ("context", context),
         ("chat template", if report.has_chat_template { "yes" } else { "no" }.to_owned()),
         ("stop tokens", if stop_tokens.is_empty() { "none".to_owned() } else { stop_tokens.join(", ") }),
-        ("engine", format!("{}, {} accuracy", info.engine, info.accuracy)),
+        ("engine", engine_of(info)),
     ];
     write_facts(out, &facts)?;
 

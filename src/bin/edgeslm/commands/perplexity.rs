@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::arguments::ModelArguments;
 use crate::failure::{Exit, Failure};
-use crate::output::{write_facts, write_json};
+use crate::output::{engine_of, write_facts, write_json};
 use crate::{input, progress, units};
 
 /// The largest window that is chosen without being asked for.
@@ -93,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             "directory": info.directory,
             "engine": info.engine,
             "accuracy": info.accuracy,
+            "cache_format": info.cache_format,
             "tokens": tokens.len(),
             "predicted_tokens": score.predicted,
             "window": window,
@@ -105,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     } else {
         let facts = [
             ("model", info.directory.display().to_string()),
-            ("engine", format!("{}, {} accuracy", info.engine, info.accuracy)),
+            ("engine", engine_of(&info)),
             (
                 "tokens",
                 format!("{}, {} of them predicted in windows of {window}", tokens.len(), score.predicted),
