@@ -207,6 +207,12 @@ impl Measured {
         self.weight_bytes as f64 * self.decode.median / arguments.sequences as f64
     }
 
+    /// Bytes of keys and values per second, where no layer has a window: each sequence reads its own.
+    fn cache_rate(&self, arguments: &Arguments) -> f64 {
+        let positions = (arguments.prompt_tokens + arguments.generate / 2) as usize;
+        self.model.engine().cache_bytes(positions) as f64 * self.decode.median
+    }
+
     fn json(&self, arguments: &Arguments) -> Value {
         let info = self.model.info();
         json!({
@@ -227,6 +233,7 @@ impl Measured {
             "decode_tokens_per_second": self.decode,
             "weight_bytes": self.weight_bytes,
             "weight_bytes_per_second_decoding": self.weights_rate(arguments),
+            "cache_bytes_per_second_decoding": self.cache_rate(arguments),
             "weight_bytes_per_second_reading": self.read,
             "cache_bytes": self.cache_bytes,
             "peak_resident_bytes": self.memory.map(|memory| memory.peak_resident),
@@ -270,14 +277,19 @@ impl Measured {
         }
         table.write(out)?;
         writeln!(out)?;
+        let (weights, cache) = (self.weights_rate(arguments), self.cache_rate(arguments));
         let share = self.read.map_or_else(String::new, |read| {
-            format!(", {:.0} % of plain reading", 100.0 * self.weights_rate(arguments) / read.median)
+            format!(", {:.0} % of plain reading", 100.0 * (weights + cache) / read.median)
         });
         let mut facts = vec![
             ("weights read for a token", units::bytes(self.weight_bytes)),
             (
                 "read while decoding",
-                format!("{}/s{share}", units::bytes(self.weights_rate(arguments) as u64)),
+                format!(
+                    "{}/s of weights and {}/s of keys and values{share}",
+                    units::bytes(weights as u64),
+                    units::bytes(cache as u64)
+                ),
             ),
             ("KV cache", units::bytes(self.cache_bytes)),
         ];
