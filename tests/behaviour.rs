@@ -44,7 +44,12 @@ fn load_options(case: &Given, engine: &Engine) -> LoadOptions {
     };
     LoadOptions {
         engine,
-        accuracy: if case.has("strict") { Accuracy::Strict } else { Accuracy::Default },
+        accuracy: match case.find("accuracy") {
+            None => Accuracy::Default,
+            Some("precise") => Accuracy::Precise,
+            Some("strict") => Accuracy::Strict,
+            Some(other) => panic!("there is no accuracy {other}"),
+        },
         kv_precision: match case.find("kv_precision") {
             Some("int8") => KvPrecision::Int8,
             _ => KvPrecision::Auto,
@@ -307,18 +312,21 @@ fn the_shared_cases_with_every_kernel_row() {
 
 /// Cases in which ONNX Runtime gives something else, and why.
 #[cfg(feature = "ort")]
-const ORT_DIFFERS: [(&str, &str); 6] = [
+const ORT_DIFFERS: [(&str, &str); 7] = [
     ("an answer during which LongRoPE switches", NEAR_TIES),
     ("sampling with a temperature", DRAWN),
     ("sampling with another seed", DRAWN),
     ("sampling from few tokens", DRAWN),
     ("a JSON object that its token limit shortens", DRAWN),
-    ("threads of low priority", "an option of this library's engine"),
+    ("threads of low priority", OF_CPU_ENGINE),
+    ("precise accuracy", OF_CPU_ENGINE),
 ];
 
 /// Its products round in another way, and the weights are random.
 #[cfg(feature = "ort")]
 const NEAR_TIES: &str = "among 160 tokens of a model with random weights are near ties";
+#[cfg(feature = "ort")]
+const OF_CPU_ENGINE: &str = "an option of this library's engine";
 #[cfg(feature = "ort")]
 const DRAWN: &str =
     "a token drawn from nearly uniform probabilities changes with their last digits, and all after it";

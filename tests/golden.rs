@@ -13,6 +13,9 @@ use serde_json::Value;
 /// Strict arithmetic is fp32 throughout; the reference of the directory for CUDA was rounded to fp16 between nodes.
 const STRICT_BOUND: f64 = 0.001;
 
+/// The f16 KV cache rounds, and a reference may.
+const PRECISE_BOUND: f64 = 0.001;
+
 /// Where the reference is exact, what remains is the order of sums. Less than what tells Gelu's two forms apart.
 const EXACT_BOUND: f64 = 5e-5;
 
@@ -100,6 +103,21 @@ fn assert_bounds<'a>(
 fn models_in_default_accuracy_are_as_exact_as_onnx_runtime() {
     assert_eq!(MODELS.map(|(name, _)| name).to_vec(), directories("models"));
     assert_bounds("models", DEFAULT, MODELS.map(|(name, bound)| (name, None, bound)));
+}
+
+#[test]
+fn models_and_variants_in_precise_accuracy_lack_little_more_than_their_f16_cache() {
+    assert_bounds(
+        "models",
+        (Accuracy::Precise, KvPrecision::Auto),
+        MODELS.map(|(name, _)| (name, None, PRECISE_BOUND)),
+    );
+    let names = directories("variants");
+    assert_bounds(
+        "variants",
+        (Accuracy::Precise, KvPrecision::Auto),
+        names.iter().map(|name| (name.as_str(), None, PRECISE_BOUND)),
+    );
 }
 
 #[test]
@@ -232,6 +250,7 @@ fn token_by_token_gives_the_bits_of_one_prefill() {
         let tokens = [prompt_tokens, next_tokens].concat();
         for (accuracy, kv_precision) in [
             (Accuracy::Default, KvPrecision::Auto),
+            (Accuracy::Precise, KvPrecision::Auto),
             (Accuracy::Strict, KvPrecision::Auto),
             (Accuracy::Default, KvPrecision::Int8),
         ] {

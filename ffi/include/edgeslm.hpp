@@ -205,6 +205,16 @@ enum class Provider : int32_t {
     xnnpack = SLM_PROVIDER_XNNPACK,
 };
 
+/// How exact the arithmetic is.
+enum class Accuracy : int32_t {
+    /// Activations quantised to 8 bits.
+    usual = SLM_ACCURACY_DEFAULT,
+    /// Activations in two planes of 8 bits.
+    precise = SLM_ACCURACY_PRECISE,
+    /// fp32 arithmetic in a fixed order.
+    strict = SLM_ACCURACY_STRICT,
+};
+
 /// How urgent the engine's own threads are beside the other threads of the machine.
 enum class ThreadPriority : int32_t {
     normal = SLM_PRIORITY_NORMAL,
@@ -222,8 +232,8 @@ enum class KvPrecision : int32_t {
 struct LoadOptions {
     /// Reads the files into memory instead of mapping them.
     bool copy = false;
-    /// fp32 arithmetic in a fixed order.
-    bool strict = false;
+    /// How exact the arithmetic is.
+    Accuracy accuracy = Accuracy::usual;
     /// In which numbers the CPU engine keeps keys and values.
     KvPrecision kv_precision = KvPrecision::automatic;
     /// Follows links that lead out of the directory.
@@ -258,7 +268,7 @@ struct LoadOptions {
     slm_model_options to_c(std::vector<slm_option> &pairs) const {
         auto options = detail::defaults(slm_model_options_init);
         options.load = copy ? SLM_LOAD_COPY : SLM_LOAD_MAP;
-        options.accuracy = strict ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
+        options.accuracy = static_cast<int32_t>(accuracy);
         options.kv_precision = static_cast<int32_t>(kv_precision);
         options.flags = follow_links ? SLM_FOLLOW_LINKS : 0;
         options.threads = threads;

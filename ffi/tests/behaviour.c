@@ -472,7 +472,10 @@ static slm_status run(const block *given, const char *models, slm_error **error)
     const int length = snprintf(directory, sizeof directory, "%s/%s", models, text_of(given, "model", "").data);
     require(length > 0 && (size_t)length < sizeof directory, "a long path");
     TRY(slm_model_options_init(&options, sizeof options, error));
-    options.accuracy = has(given, "strict") ? SLM_ACCURACY_STRICT : SLM_ACCURACY_DEFAULT;
+    const char *accuracy = text_of(given, "accuracy", "").data;
+    options.accuracy = strcmp(accuracy, "strict") == 0    ? SLM_ACCURACY_STRICT
+                       : strcmp(accuracy, "precise") == 0 ? SLM_ACCURACY_PRECISE
+                                                          : SLM_ACCURACY_DEFAULT;
     options.kv_precision = strcmp(text_of(given, "kv_precision", "auto").data, "int8") == 0 ? SLM_KV_INT8 : SLM_KV_AUTO;
     options.load = has(given, "copy") ? SLM_LOAD_COPY : SLM_LOAD_MAP;
     options.threads = (uint32_t)whole(given, "threads", options.threads);

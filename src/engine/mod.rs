@@ -41,6 +41,8 @@ pub enum Accuracy {
     /// Integer dot products over activations quantised to 8 bits per block of 16; f16 KV cache unless [`KvPrecision`] says otherwise.
     #[default]
     Default,
+    /// As the default, but over activations in two planes of 8 bits: the second quantises what the first leaves.
+    Precise,
     /// fp32 arithmetic in a fixed order; f32 KV cache unless [`KvPrecision`] says otherwise.
     Strict,
 }
@@ -49,7 +51,7 @@ pub enum Accuracy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum KvPrecision {
-    /// As the accuracy says: f16 in default, f32 in strict accuracy.
+    /// As the accuracy says: f32 in strict accuracy, else f16.
     #[default]
     Auto,
     /// Codes of 8 bits with an f16 scale for each 32 elements of a head: 17/32 of the memory of f16, in either accuracy.

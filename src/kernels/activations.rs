@@ -1,4 +1,7 @@
 //! Activations quantised to 8 bits in blocks of 16, laid out so that the integer kernels load them as they are.
+//!
+//! In two planes a token has two rows of codes, one after the other: the second quantises what the first leaves, so that their sum has
+//! about 15 bits. To the products they are two tokens, whose results are added.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -76,10 +79,13 @@ const NATURAL_CHUNKS: usize = COLUMN_UNIT / 64;
 /// How many sums a unit has at each level: over 16, 32, 64 and 128 k.
 const SUMS_OF_UNIT: [usize; 4] = [16, 8, 4, 2];
 
-/// Quantised activations `[tokens][columns]`, a buffer to be used again and again.
+/// Quantised activations `[tokens][planes][columns]`, a buffer to be used again and again.
 #[derive(Debug, Clone, Default)]
 pub struct BlockActivations {
-    tokens: usize,
+    /// Tokens times planes.
+    rows: usize,
+    /// 1 or 2.
+    planes: usize,
     columns: usize,
     units: usize,
     layout: ActivationLayout,
@@ -97,17 +103,28 @@ impl BlockActivations {
         Self::default()
     }
 
-    /// Makes room for `tokens` rows of `columns`; allocates only when the buffer has never been so large.
+    /// Makes room for `tokens` of `columns` in one plane; allocates only when the buffer has never been so large.
     ///
-    /// The codes are what they happen to be until every row has been quantised.
+    /// The codes are what they happen to be until every token has been quantised.
     pub fn reset(&mut self, tokens: usize, columns: usize, layout: ActivationLayout) {
+        self.reset_planes(tokens, 1, columns, layout);
+    }
+
+    /// As [`reset`](Self::reset), in one or two planes.
+    ///
+    /// # Panics
+    /// When `planes` is neither 1 nor 2.
+    pub fn reset_planes(&mut self, tokens: usize, planes: usize, columns: usize, layout: ActivationLayout) {
+        assert!(matches!(planes, 1 | 2), "{planes} planes");
         let units = columns.div_ceil(COLUMN_UNIT);
-        (self.tokens, self.columns, self.units, self.layout) = (tokens, columns, units, layout);
-        let total = tokens * units;
+        let rows = tokens * planes;
+        (self.rows, self.planes, self.columns, self.units, self.layout) =
+            (rows, planes, columns, units, layout);
+        let total = rows * units;
         match layout {
             ActivationLayout::Split => grow(&mut self.split, total, EMPTY_SPLIT),
             ActivationLayout::Grouped => {
-                let groups = tokens.div_ceil(GROUP_TOKENS);
+                let groups = rows.div_ceil(GROUP_TOKENS);
                 grow(&mut self.grouped, groups * units * UNIT_BLOCKS, EMPTY_GROUP);
             }
             ActivationLayout::Natural => grow(&mut self.natural, NATURAL_CHUNKS * total, EMPTY_NATURAL),
@@ -117,10 +134,21 @@ impl BlockActivations {
         }
     }
 
-    /// Rows.
+    /// Tokens.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.tokens
+        self.rows.checked_div(self.planes).unwrap_or(0)
+    }
+
+    /// 1 or 2.
+    #[must_use]
+    pub fn planes(&self) -> usize {
+        self.planes
+    }
+
+    /// Rows of codes: tokens times planes.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 
     /// K.
@@ -135,7 +163,7 @@ impl BlockActivations {
         self.layout
     }
 
-    /// Bytes that a new buffer holds after [`reset`](Self::reset).
+    /// Bytes that a new buffer holds after [`reset`](Self::reset) for `tokens` tokens, or half as many in two planes.
     #[must_use]
     pub fn bytes_for(tokens: usize, columns: usize, layout: ActivationLayout) -> usize {
         let codes = match layout {
@@ -164,7 +192,7 @@ impl BlockActivations {
     /// When `token` is not below [`tokens`](Self::tokens).
     #[must_use]
     pub fn token_mut(&mut self, token: usize) -> ActivationsMut<'_> {
-        assert!(token < self.tokens, "token {token} of {}", self.tokens);
+        assert!(token < self.tokens(), "token {token} of {}", self.tokens());
         let mut all = self.tokens_mut();
         all.swap_remove(token)
     }
@@ -172,33 +200,36 @@ impl BlockActivations {
     /// Every token, to be quantised in parallel.
     #[must_use]
     pub fn tokens_mut(&mut self) -> Vec<ActivationsMut<'_>> {
-        let (tokens, columns, units, layout) = (self.tokens, self.columns, self.units, self.layout);
-        let mut rest = ActivationsMut {
+        let (rows, columns, units, layout) = (self.rows, self.columns, self.units, self.layout);
+        let mut rest = PlaneMut {
             layout,
-            columns: 0,
             split: &mut self.split,
             grouped: GroupedTokenMut::NONE,
             natural: &mut self.natural,
             sums: self.sums.each_mut().map(Vec::as_mut_slice),
         };
-        let mut all = Vec::with_capacity(tokens);
-        for _ in 0..tokens {
-            let (mut token, remaining) = rest.split_units(units);
-            token.columns = columns;
-            all.push(token);
+        let mut all = Vec::with_capacity(rows);
+        for _ in 0..rows {
+            let (row, remaining) = rest.split_units(units);
+            all.push(row);
             rest = remaining;
         }
         if layout == ActivationLayout::Grouped {
             let groups = self.grouped.chunks_mut(units * UNIT_BLOCKS);
-            for (tokens, group) in all.chunks_mut(GROUP_TOKENS).zip(groups) {
+            for (rows, group) in all.chunks_mut(GROUP_TOKENS).zip(groups) {
                 let first = group.as_mut_ptr();
-                for (lane, token) in tokens.iter_mut().enumerate() {
-                    token.grouped =
-                        GroupedTokenMut { first, stride: units, units, lane, marker: PhantomData };
+                for (lane, row) in rows.iter_mut().enumerate() {
+                    row.grouped = GroupedTokenMut { first, stride: units, units, lane, marker: PhantomData };
                 }
             }
         }
-        all
+        let mut rows = all.into_iter();
+        let mut tokens = Vec::with_capacity(self.rows / self.planes.max(1));
+        while let Some(first) = rows.next() {
+            let second = if self.planes == 2 { rows.next() } else { None };
+            tokens.push(ActivationsMut { columns, first, second });
+        }
+        tokens
     }
 
     /// Disjoint ranges of `chunk` columns (a multiple of [`COLUMN_UNIT`]), each for all tokens.
@@ -212,7 +243,7 @@ impl BlockActivations {
         let mut chunks: Vec<_> = (0..columns.div_ceil(chunk))
             .map(|index| {
                 let range = index * chunk..columns.min((index + 1) * chunk);
-                (range, ActivationColumnsMut { tokens: Vec::with_capacity(self.tokens) })
+                (range, ActivationColumnsMut { tokens: Vec::with_capacity(self.tokens()) })
             })
             .collect();
         for mut token in self.tokens_mut() {
@@ -226,24 +257,24 @@ impl BlockActivations {
         chunks
     }
 
-    pub(super) fn split_chunks(&self, token: usize) -> &[SplitChunk] {
-        &self.split[token * self.units..][..self.units]
+    pub(super) fn split_chunks(&self, row: usize) -> &[SplitChunk] {
+        &self.split[row * self.units..][..self.units]
     }
 
-    /// Block `block` of every unit, for the tokens of group `group`.
+    /// Block `block` of every unit, for the rows of group `group`.
     pub(super) fn group_blocks(&self, group: usize, block: usize) -> &[GroupBlock] {
         &self.grouped[(group * UNIT_BLOCKS + block) * self.units..][..self.units]
     }
 
-    pub(super) fn natural_chunks(&self, token: usize) -> &[NaturalChunk] {
+    pub(super) fn natural_chunks(&self, row: usize) -> &[NaturalChunk] {
         let units = NATURAL_CHUNKS * self.units;
-        &self.natural[token * units..][..units]
+        &self.natural[row * units..][..units]
     }
 
     /// Sums of scale times code over `16 << level` k.
-    pub(super) fn sums(&self, token: usize, level: usize) -> &[f32] {
+    pub(super) fn sums(&self, row: usize, level: usize) -> &[f32] {
         let count = self.units * SUMS_OF_UNIT[level];
-        &self.sums[level][token * count..][..count]
+        &self.sums[level][row * count..][..count]
     }
 }
 
@@ -275,12 +306,10 @@ impl<'a> ActivationColumnsMut<'a> {
 /// Some or all columns of one token, to be filled by [`super::KernelTable::quantise`].
 #[derive(Debug)]
 pub struct ActivationsMut<'a> {
-    pub(super) layout: ActivationLayout,
-    pub(super) columns: usize,
-    pub(super) split: &'a mut [SplitChunk],
-    pub(super) grouped: GroupedTokenMut<'a>,
-    pub(super) natural: &'a mut [NaturalChunk],
-    pub(super) sums: [&'a mut [f32]; 4],
+    columns: usize,
+    pub(super) first: PlaneMut<'a>,
+    /// What the first plane leaves.
+    pub(super) second: Option<PlaneMut<'a>>,
 }
 
 impl ActivationsMut<'_> {
@@ -290,6 +319,24 @@ impl ActivationsMut<'_> {
         self.columns
     }
 
+    fn split_units(self, units: usize) -> (Self, Self) {
+        let (first, first_rest) = self.first.split_units(units);
+        let (second, second_rest) = self.second.map(|plane| plane.split_units(units)).unzip();
+        (Self { columns: 0, first, second }, Self { columns: 0, first: first_rest, second: second_rest })
+    }
+}
+
+/// Some or all columns of one row of codes.
+#[derive(Debug)]
+pub(super) struct PlaneMut<'a> {
+    pub(super) layout: ActivationLayout,
+    pub(super) split: &'a mut [SplitChunk],
+    pub(super) grouped: GroupedTokenMut<'a>,
+    pub(super) natural: &'a mut [NaturalChunk],
+    pub(super) sums: [&'a mut [f32]; 4],
+}
+
+impl PlaneMut<'_> {
     fn split_units(self, units: usize) -> (Self, Self) {
         let chunks = |layout, per_unit| if self.layout == layout { units * per_unit } else { 0 };
         let (split, split_rest) = self.split.split_at_mut(chunks(ActivationLayout::Split, 1));
@@ -304,10 +351,9 @@ impl ActivationsMut<'_> {
         });
         let [a, b, c, d] = pairs;
         (
-            Self { layout: self.layout, columns: 0, split, grouped, natural, sums: [a.0, b.0, c.0, d.0] },
+            Self { layout: self.layout, split, grouped, natural, sums: [a.0, b.0, c.0, d.0] },
             Self {
                 layout: self.layout,
-                columns: 0,
                 split: split_rest,
                 grouped: grouped_rest,
                 natural: natural_rest,
@@ -317,7 +363,7 @@ impl ActivationsMut<'_> {
     }
 }
 
-/// The blocks of one token among those of its group, for some units.
+/// The blocks of one row among those of its group, for some units.
 #[derive(Debug)]
 pub(super) struct GroupedTokenMut<'a> {
     /// The group's block 0 of the first unit.

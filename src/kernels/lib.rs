@@ -11,12 +11,15 @@
 //!   order of chunks, then the tree. Zero points other than the middle: block b adds
 //!   fma(scale * (zero point - middle), u, c) to lane b modulo 16 of c, in order of b; u is t * sum(q) over 16 k, added
 //!   pairwise up to 128 k and from there in order. The tree of c is subtracted. The bias comes last.
+//!   In two planes the second has the q and t of a - q * t of the first, the product rounded, and the products of both are added before
+//!   the bias.
 //! - [`KernelTable::multiply_f32`] and dense `[N][K]`: w = (q - zero point) * scale rounded once; lane l sums k = l modulo 16
 //!   by fma in order; tree; bias.
 //! - [`KernelTable::multiply_kn`] and dense `[K][N]`: one fma chain over k; bias.
 //! - [`KernelTable::attend_block`]: one fma chain over the head dimension a score, and one over visible
 //!   positions a value; from 8-bit codes a chain over each 32 elements of the head dimension, which one fma each adds with its scale
-//!   in order, and values are weighted with weight * scale rounded once; the sum of 64 softmax weights is ((0+1)+(2+3)) over vectors of 16, then the tree.
+//!   in order, and values are weighted with weight * scale rounded once; the sum of 64 softmax weights is ((0+1)+(2+3)) over
+//!   vectors of 16, then the tree.
 
 #![allow(clippy::needless_range_loop, reason = "kernels index several arrays by one lane or row")]
 #![allow(clippy::too_many_arguments, reason = "a kernel takes its operands apart")]

@@ -44,7 +44,7 @@ fn passes<L: Lanes, const FORMAT: u8, const ALONE: usize, const ROWS: usize>(
     activations: &BlockActivations,
     out: &mut ColumnsMut<'_>,
 ) {
-    let tokens = activations.tokens();
+    let tokens = activations.rows();
     let unpacking = Unpacking::<L, FORMAT>::new(lanes, matrix);
     // Passes of the same size, as far as that goes.
     let most = tokens.div_ceil(tokens.div_ceil(PASS_TOKENS));

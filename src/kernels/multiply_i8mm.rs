@@ -58,7 +58,7 @@ pub(super) fn multiply(
     panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
-    if matrix.shape.bits != 4 || activations.tokens() < FEWEST_TOKENS {
+    if matrix.shape.bits != 4 || activations.rows() < FEWEST_TOKENS {
         return multiply_int8::multiply(lanes, matrix, rows, activations, panel, out);
     }
     match matrix.scales {
@@ -77,7 +77,7 @@ fn run<const FORMAT: u8>(
     activations: &BlockActivations,
     out: &mut ColumnsMut<'_>,
 ) {
-    let tokens = activations.tokens();
+    let tokens = activations.rows();
     let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
     let zeros = simd!([[[vdupq_n_f32(0.0); 4]; 4]; 4]);
     let mut sums = [zeros; TOKEN_BLOCK / GROUP];

@@ -142,7 +142,7 @@ fn four_bits<L: Lanes, const FORMAT: u8>(
 ) {
     if activations.layout() == ActivationLayout::Grouped {
         multiply_panel::run::<L, FORMAT>(lanes, matrix, rows, activations, panel, out);
-    } else if L::WIDE || activations.tokens() > 1 {
+    } else if L::WIDE || activations.rows() > 1 {
         multiply_few::run::<L, FORMAT>(lanes, matrix, rows, activations, out);
     } else {
         run::<L, FourBits, FORMAT>(lanes, matrix, rows, activations, out);
@@ -162,7 +162,7 @@ pub(super) fn finish<L: Lanes>(
         correct(lanes, matrix, rows, activations, out);
     }
     if let Some(bias) = matrix.bias {
-        for token in 0..activations.tokens() {
+        for token in 0..activations.rows() {
             for (position, out) in out.row_mut(token).iter_mut().enumerate() {
                 *out += bias[rows.at(position)];
             }
@@ -178,7 +178,7 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
     activations: &BlockActivations,
     out: &mut ColumnsMut<'_>,
 ) {
-    let tokens = activations.tokens();
+    let tokens = activations.rows();
     let token_bytes = size_of::<W::Chunk>() * matrix.shape.columns.div_ceil(W::CHUNK_COLUMNS);
     let token_block = (TOKEN_BLOCK_BYTES / token_bytes).clamp(4, 64).next_multiple_of(4);
     let ahead = match rows {
@@ -200,7 +200,7 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
                 if count == 1 {
                     [sums[0]] =
                         tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], ahead);
-                } else if L::WIDE && FORMAT != BF16 {
+                } else if L::WIDE && FORMAT != BF16 && count > 2 {
                     let group = [token, at(1), at(2), at(3)];
                     sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, ahead);
                 } else {
@@ -354,7 +354,7 @@ fn correct<L: Lanes>(
 ) {
     let level = (matrix.shape.block_size / 16).min(8).trailing_zeros() as usize;
     let units = matrix.shape.block_size.div_ceil(128);
-    let tokens = activations.tokens();
+    let tokens = activations.rows();
     let mut sums = [[lanes.splat(0.0); TILE_ROWS]; CORRECTED_TOKENS];
     for start in (0..tokens).step_by(CORRECTED_TOKENS) {
         let count = CORRECTED_TOKENS.min(tokens - start);

@@ -48,6 +48,8 @@ type Levels = [[[f32; 16]; PANEL_ROWS]; 5];
 pub struct WeightPanel {
     /// By number of the quad, tile of rows, chunk and row of the tile.
     quads: Vec<Quad>,
+    /// Products by row of activations and output feature, where a token has two planes.
+    pub(super) planes: Vec<f32>,
 }
 
 impl WeightPanel {
@@ -98,7 +100,7 @@ fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize, const GROUPS: usize>
     panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
-    let groups = activations.tokens().div_ceil(GROUP_TOKENS);
+    let groups = activations.rows().div_ceil(GROUP_TOKENS);
     let chunks = matrix.shape.columns.div_ceil(CHUNK_COLUMNS);
     let group_bytes = chunks * 16 * size_of::<GroupBlock>();
     let block_groups = (TOKEN_BLOCK_BYTES / group_bytes).max(4);
@@ -142,7 +144,7 @@ fn run_tiles<L: Lanes, const FORMAT: u8, const ROWS: usize, const GROUPS: usize>
                 }
                 ahead = None;
                 for levels in levels {
-                    let tokens = group * GROUP_TOKENS..activations.tokens().min((group + 1) * GROUP_TOKENS);
+                    let tokens = group * GROUP_TOKENS..activations.rows().min((group + 1) * GROUP_TOKENS);
                     write(lanes, &levels[4][..count], tokens, position, out);
                     group += 1;
                 }

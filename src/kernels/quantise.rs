@@ -1,6 +1,6 @@
 //! Activations to 8 bits in blocks of 16.
 
-use super::activations::{ActivationLayout, ActivationsMut, COLUMN_UNIT};
+use super::activations::{ActivationLayout, ActivationsMut, COLUMN_UNIT, PlaneMut};
 use super::lanes::Lanes;
 
 /// A unit's codes in order of k, with the scale and the sum of the codes of each block.
@@ -26,7 +26,30 @@ pub(super) fn quantise<L: Lanes>(lanes: L, values: &[f32], out: &mut Activations
 
 #[inline(always)]
 fn quantise_unit<L: Lanes>(lanes: L, unit: usize, values: &[f32; COLUMN_UNIT], out: &mut ActivationsMut<'_>) {
-    let Unit { codes, scales, totals } = codes_of(lanes, values);
+    let first = codes_of(lanes, values);
+    write(lanes, unit, &first, &mut out.first);
+    if let Some(plane) = &mut out.second {
+        let second = codes_of(lanes, &remainder(values, &first));
+        write(lanes, unit, &second, plane);
+    }
+}
+
+/// What the codes leave of the values. The product is rounded, and its error is far below the step of a second plane.
+#[inline(always)]
+fn remainder(values: &[f32; COLUMN_UNIT], unit: &Unit) -> [f32; COLUMN_UNIT] {
+    let mut left = [0.0; COLUMN_UNIT];
+    for block in 0..16 {
+        for index in 0..16 {
+            let place = 16 * block + index;
+            left[place] = values[place] - f32::from(unit.codes[block][index]) * unit.scales[block];
+        }
+    }
+    left
+}
+
+#[inline(always)]
+fn write<L: Lanes>(lanes: L, unit: usize, quantised: &Unit, out: &mut PlaneMut<'_>) {
+    let Unit { codes, scales, totals } = quantised;
     let mut sums = [0.0; 16];
     for index in 0..16 {
         sums[index] = scales[index] * totals[index] as f32;
@@ -48,7 +71,7 @@ fn quantise_unit<L: Lanes>(lanes: L, unit: usize, values: &[f32; COLUMN_UNIT], o
                     chunk.parts[part][4 * lane..][..4].copy_from_slice(&parts[part]);
                 }
             }
-            chunk.scales = scales;
+            chunk.scales = *scales;
             chunk.offsets = totals.map(|total| -8 * total);
         }
         ActivationLayout::Grouped => {

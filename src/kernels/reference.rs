@@ -28,6 +28,13 @@ pub(super) fn quantise(x: &[f32]) -> (Vec<i32>, Vec<f32>) {
     (codes, scales)
 }
 
+/// What the codes of a first plane leave.
+pub(super) fn remainder(x: &[f32]) -> Vec<f32> {
+    let (codes, scales) = quantise(x);
+    let left = |(index, value): (usize, &f32)| value - codes[index] as f32 * scales[index / 16];
+    x.iter().enumerate().map(left).collect()
+}
+
 /// A quantised matrix of which everything has been unpacked.
 #[derive(Debug, Clone)]
 pub(super) struct Unpacked {

@@ -317,7 +317,8 @@ impl KernelTable {
         self.name
     }
 
-    /// The layout of activations that [`multiply_int8`](Self::multiply_int8) reads for `tokens` tokens and weights of `bits` bits.
+    /// The layout of activations that [`multiply_int8`](Self::multiply_int8) reads for `tokens` tokens and weights of `bits` bits; a
+    /// token in two planes counts twice.
     #[must_use]
     pub fn layout(&self, bits: u32, tokens: usize) -> ActivationLayout {
         match bits {
@@ -334,7 +335,7 @@ impl KernelTable {
     }
 
     /// `out[token][i]` = product of weight row `rows[i]` with token's activations, plus bias, in integers. `panel` is
-    /// working memory.
+    /// working memory. The products of two planes are added before the bias.
     pub fn multiply_int8<'r>(
         &self,
         matrix: &BlockMatrix<'_>,
@@ -345,11 +346,37 @@ impl KernelTable {
     ) {
         let rows = rows.into();
         assert_eq!(x.columns(), matrix.columns(), "columns of the activations and of the matrix");
-        assert_eq!(x.layout(), self.layout(matrix.shape.bits, x.tokens()), "layout of the activations");
+        assert_eq!(x.layout(), self.layout(matrix.shape.bits, x.rows()), "layout of the activations");
         check_product(rows, matrix.rows(), x.tokens(), out);
-        if !rows.is_empty() {
-            call!(self.multiply_int8(matrix, rows, x, panel, out));
+        if rows.is_empty() {
+            return;
         }
+        if x.planes() == 1 {
+            call!(self.multiply_int8(matrix, rows, x, panel, out));
+            return;
+        }
+        let mut planes = std::mem::take(&mut panel.planes);
+        let (width, length) = (rows.len(), x.rows() * rows.len());
+        if planes.len() < length {
+            planes.reserve_exact(length - planes.len());
+            planes.resize(length, 0.0);
+        }
+        let unbiased = BlockMatrix { bias: None, ..*matrix };
+        let products = &mut ColumnsMut::new(&mut planes[..length], width);
+        call!(self.multiply_int8(&unbiased, rows, x, panel, products));
+        for (token, of_token) in planes[..length].chunks(2 * width).enumerate() {
+            let (first, second) = of_token.split_at(width);
+            let out = out.row_mut(token);
+            for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
+                *out = first + second;
+            }
+            if let Some(bias) = matrix.bias {
+                for (position, out) in out.iter_mut().enumerate() {
+                    *out += bias[rows.at(position)];
+                }
+            }
+        }
+        panel.planes = planes;
     }
 
     /// `out[token][i]` = product of dequantised weight row `rows[i]` with row `token` of `x`, plus bias, in f32.

@@ -142,7 +142,7 @@ pub struct ModelInfo {
     pub placement: BTreeMap<String, BTreeMap<String, usize>>,
     /// Threads, the caller's included.
     pub threads: usize,
-    /// `default` or `strict`.
+    /// `default`, `precise` or `strict`.
     pub accuracy: String,
     /// In which numbers keys and values are kept, `f16`, `f32` or `int8`, where the CPU engine runs the model.
     pub cache_format: Option<String>,
@@ -393,6 +393,7 @@ impl Model {
             threads,
             accuracy: match accuracy {
                 Accuracy::Default => "default",
+                Accuracy::Precise => "precise",
                 Accuracy::Strict => "strict",
             }
             .to_owned(),

@@ -29,6 +29,10 @@ pub(super) fn load(open: &Open<'_, '_>, options: &LoadOptions, choice: &OrtOptio
         let text = "processors and priority are of the CPU engine, and ONNX Runtime was asked for";
         return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("give threads alone"));
     }
+    if options.accuracy == Accuracy::Precise {
+        let text = "precise accuracy is of the CPU engine, and ONNX Runtime was asked for";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("use default or strict accuracy"));
+    }
     open_library(choice)?;
     let candidates = candidates(choice.provider);
     let mut refused = None;

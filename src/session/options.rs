@@ -97,7 +97,7 @@ pub struct GenerateOptions {
     pub log_probabilities: Option<usize>,
     /// The most tokens of the answer that are guessed at a time, from what followed the last tokens where they stood before in prompt
     /// or answer, and checked in the pass of the token before them (prompt lookup decoding). The answer is the same, token for token
-    /// and with the same log-probabilities, whatever is guessed, in default and strict accuracy. It comes sooner where it repeats its
+    /// and with the same log-probabilities, whatever is guessed, in every accuracy. It comes sooner where it repeats its
     /// prompt, as extraction and rewriting do, and somewhat later where it does not. 0 for none, the default; 8 to 16 are
     /// useful. [`generate_batch`](super::generate_batch) does not guess where it decodes several answers in one pass.
     pub draft_tokens: usize,

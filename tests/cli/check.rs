@@ -7,6 +7,7 @@ fn every_golden_directory_passes() {
     for directory in directories("models") {
         for (accuracy, precision, bound) in [
             ("default", "auto", 0.016),
+            ("precise", "auto", 0.001),
             ("strict", "auto", 0.001),
             ("default", "int8", 0.016),
             ("strict", "int8", 0.008),

@@ -56,6 +56,17 @@ namespace EdgeSlm
         Xnnpack = 10,
     }
 
+    /// <summary>How exact the arithmetic is.</summary>
+    public enum Accuracy
+    {
+        /// <summary>Activations quantised to 8 bits.</summary>
+        Default = 0,
+        /// <summary>fp32 arithmetic in a fixed order.</summary>
+        Strict = 1,
+        /// <summary>Activations in two planes of 8 bits.</summary>
+        Precise = 2,
+    }
+
     /// <summary>How urgent the engine's own threads are beside the other threads of the machine.</summary>
     public enum EnginePriority
     {
@@ -82,8 +93,8 @@ namespace EdgeSlm
         /// <summary>Reads the files into memory instead of mapping them.</summary>
         public bool Copy { get; set; }
 
-        /// <summary>fp32 arithmetic in a fixed order.</summary>
-        public bool Strict { get; set; }
+        /// <summary>How exact the arithmetic is.</summary>
+        public Accuracy Accuracy { get; set; }
 
         /// <summary>In which numbers the CPU engine keeps keys and values.</summary>
         public KvPrecision KvPrecision { get; set; }
@@ -134,7 +145,7 @@ namespace EdgeSlm
             IntPtr error;
             Interop.Check(NativeMethods.ModelOptionsInit(options, (UIntPtr)sizeof(NativeMethods.ModelOptions), &error), error);
             options->Load = Copy ? 1 : 0;
-            options->Accuracy = Strict ? 1 : 0;
+            options->Accuracy = (int)Accuracy;
             options->KvPrecision = (int)KvPrecision;
             options->Flags = FollowLinks ? 1u : 0u;
             options->Threads = Threads;

@@ -216,7 +216,7 @@ internal static class Behaviour
         {
             var options = new ModelOptions
             {
-                Strict = item.Has("strict"),
+                Accuracy = (Accuracy)Enum.Parse(typeof(Accuracy), item.Find("accuracy", "default"), true),
                 KvPrecision = (KvPrecision)Enum.Parse(typeof(KvPrecision), item.Find("kv_precision", "auto"), true),
                 Copy = item.Has("copy"),
                 Threads = (uint)item.Whole("threads", 0),

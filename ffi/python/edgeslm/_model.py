@@ -208,7 +208,8 @@ class Model(_Handle):
         Args:
             directory: in the layout of the ONNX Runtime GenAI builder or of transformers.js.
             copy: reads the files into memory instead of mapping them.
-            strict: fp32 arithmetic in a fixed order.
+            accuracy: ``default`` for activations quantised to 8 bits, ``precise`` for two planes of 8 bits, ``strict`` for fp32
+                arithmetic in a fixed order.
             kv_precision: in which numbers the engine ``cpu`` keeps keys and values: ``int8``, or ``auto`` for 16-bit floats, and 32-bit
                 ones where it is strict.
             follow_links: follows links that lead out of the directory.

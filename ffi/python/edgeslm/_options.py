@@ -111,7 +111,7 @@ class ModelOptions(TypedDict, total=False):
     """Keyword arguments of :class:`Model`."""
 
     copy: bool
-    strict: bool
+    accuracy: str
     kv_precision: str
     follow_links: bool
     threads: int
@@ -161,7 +161,7 @@ def model_options(
     keep: Keep,
     *,
     copy: bool = False,
-    strict: bool = False,
+    accuracy: str = "default",
     kv_precision: str = "auto",
     follow_links: bool = False,
     threads: int = 0,
@@ -179,7 +179,7 @@ def model_options(
 ) -> Any:
     options = keep.options("model")
     options.load = lib.SLM_LOAD_COPY if copy else lib.SLM_LOAD_MAP
-    options.accuracy = lib.SLM_ACCURACY_STRICT if strict else lib.SLM_ACCURACY_DEFAULT
+    options.accuracy = _constant("ACCURACY", accuracy)
     options.kv_precision = _constant("KV", kv_precision)
     options.flags = lib.SLM_FOLLOW_LINKS if follow_links else 0
     options.threads, options.context_length, options.memory_budget = threads, context_length, memory_budget
@@ -206,7 +206,7 @@ def model_options(
 
 
 def _constant(kind: str, name: str) -> int:
-    """The number of an engine, provider or priority by its name, such as ``cuda``."""
+    """The number of an accuracy, engine, provider or priority by its name, such as ``cuda``."""
     value = getattr(lib, f"SLM_{kind}_{name.upper().replace('-', '_')}", None)
     if not isinstance(value, int):
         raise ValueError(f"there is no {kind.lower()} {name!r}")

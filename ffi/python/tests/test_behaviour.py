@@ -179,8 +179,8 @@ def load(case, options):
 
 
 def run(case):
-    options = case.numbers(threads=int, processors=whole_numbers, context_length=int, memory_budget=int, kernels=str, kv_precision=str)
-    options |= case.flags("strict", "copy")
+    options = case.numbers(accuracy=str, threads=int, processors=whole_numbers, context_length=int, memory_budget=int, kernels=str, kv_precision=str)
+    options |= case.flags("copy")
     if case.find("low_priority") is not None:
         options["priority"] = "low"
     try:

@@ -193,6 +193,8 @@ pub(crate) enum AccuracyArgument {
     /// Integer dot products over activations in 8 bits, KV cache in f16
     #[default]
     Default,
+    /// As the default, over activations in two planes of 8 bits
+    Precise,
     /// fp32 arithmetic in a fixed order, KV cache in f32
     Strict,
 }
@@ -201,6 +203,7 @@ impl From<AccuracyArgument> for Accuracy {
     fn from(accuracy: AccuracyArgument) -> Self {
         match accuracy {
             AccuracyArgument::Default => Self::Default,
+            AccuracyArgument::Precise => Self::Precise,
             AccuracyArgument::Strict => Self::Strict,
         }
     }

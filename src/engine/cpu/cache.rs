@@ -25,7 +25,7 @@ impl CacheFormat {
     pub(crate) fn new(accuracy: Accuracy, precision: KvPrecision) -> Self {
         match (precision, accuracy) {
             (KvPrecision::Int8, _) => Self::Int8,
-            (KvPrecision::Auto, Accuracy::Default) => Self::F16,
+            (KvPrecision::Auto, Accuracy::Default | Accuracy::Precise) => Self::F16,
             (KvPrecision::Auto, Accuracy::Strict) => Self::F32,
         }
     }

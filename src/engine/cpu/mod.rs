@@ -142,7 +142,8 @@ impl CpuEngine {
     /// Bytes of buffers at the largest batch, where few positions want logits, with `threads` threads. The logits are not counted.
     #[must_use]
     pub fn scratch_bytes(&self, threads: usize) -> u64 {
-        self.plan.scratch_bytes(self.batch_tokens) + threads as u64 * self.plan.panel_bytes
+        let of_thread = self.plan.panel_bytes + self.plan.plane_bytes(self.batch_tokens);
+        self.plan.scratch_bytes(self.batch_tokens) + threads as u64 * of_thread
     }
 
     fn cache<'c>(&self, cache: &'c mut dyn KvCache) -> Result<&'c mut CpuCache> {

@@ -173,7 +173,7 @@ impl<'p, 's> Pass<'p, 's> {
         let whole = plan.program.whole(value);
         let (mut split, mut natural) = self.arena.take_quantised(plan, value);
         let target = if bits == 8 { &mut natural } else { &mut split };
-        target.reset(self.rows.len(), whole.width, table.layout(bits, self.rows.len()));
+        plan.reset(target, table, (self.rows.len(), whole.width), bits);
         let arena = &*self.arena;
         self.scope.quantise_each(target, |token, to| table.quantise(arena.row(plan, whole, token), to));
         self.arena.put_quantised(plan, value, (split, natural));

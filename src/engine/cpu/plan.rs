@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::engine::Accuracy;
 use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
-use crate::kernels::{ActivationLayout, BlockActivations, WeightPanel};
+use crate::kernels::{ActivationLayout, BlockActivations, COLUMN_UNIT, KernelTable, WeightPanel};
+
+/// The most columns of a product that one thread makes at a time for many tokens.
+const WIDEST_CHUNK: usize = COLUMN_UNIT;
 
 /// In which forms a value's readers want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +35,9 @@ pub(crate) struct Plan {
     pub(crate) last_attention: Option<usize>,
     /// The values that are made before the last attention step and read after it.
     pub(crate) crossing: Vec<ValueId>,
-    /// Working memory of one thread for products, in bytes.
+    /// Planes of quantised activations.
+    pub(crate) planes: usize,
+    /// Working memory of one thread for products, in bytes, without that of [`plane_bytes`](Self::plane_bytes).
     pub(crate) panel_bytes: u64,
     /// The step that multiplies by the head; it and what follows run only for the wanted vocabulary.
     pub(crate) head: Option<usize>,
@@ -46,8 +51,37 @@ impl Plan {
         let forms = forms(&program, accuracy, last_attention, head);
         let crossing = crossing(&program, last_attention);
         let (slots, slot_widths) = assign_slots(&program);
-        let panel_bytes = if accuracy == Accuracy::Default { panel_bytes(&program) } else { 0 };
-        Self { program, accuracy, forms, slots, slot_widths, last_attention, crossing, panel_bytes, head }
+        let planes = if accuracy == Accuracy::Precise { 2 } else { 1 };
+        let panel_bytes = if accuracy == Accuracy::Strict { 0 } else { panel_bytes(&program) };
+        Self {
+            program,
+            accuracy,
+            forms,
+            slots,
+            slot_widths,
+            last_attention,
+            crossing,
+            planes,
+            panel_bytes,
+            head,
+        }
+    }
+
+    /// Makes room for `tokens` rows of `columns`, quantised for weights of `bits` bits.
+    pub(crate) fn reset(
+        &self,
+        activations: &mut BlockActivations,
+        table: &KernelTable,
+        (tokens, columns): (usize, usize),
+        bits: u32,
+    ) {
+        let layout = table.layout(bits, tokens * self.planes);
+        activations.reset_planes(tokens, self.planes, columns, layout);
+    }
+
+    /// Bytes of one thread for the products of `tokens` tokens by plane.
+    pub(crate) fn plane_bytes(&self, tokens: usize) -> u64 {
+        if self.planes == 1 { 0 } else { (self.planes * tokens * WIDEST_CHUNK * size_of::<f32>()) as u64 }
     }
 
     /// Whether a product reads `operand` in quantised form.
@@ -64,7 +98,7 @@ impl Plan {
             let (width, forms) = (self.program.widths[value], self.forms[value]);
             // Only these two make a quantised form without going over a buffer of floats.
             let direct = matches!(step.operation, Operation::Norm { .. } | Operation::GatedMultiply { .. });
-            let quantised = |layout| BlockActivations::bytes_for(tokens, width, layout);
+            let quantised = |layout| BlockActivations::bytes_for(tokens * self.planes, width, layout);
             let of_four_bits = if tokens > 1 { ActivationLayout::Grouped } else { ActivationLayout::Split };
             let sizes = [
                 (forms.floats || !direct, tokens * width * size_of::<f32>()),
@@ -120,7 +154,7 @@ fn made_at(program: &Program) -> Vec<usize> {
 /// Whether a product with `matrix` works on activations quantised to 8 bits.
 fn multiplies_integers(accuracy: Accuracy, matrix: &Matrix) -> bool {
     match matrix {
-        Matrix::Block(weights) => accuracy == Accuracy::Default && !weights.transposed,
+        Matrix::Block(weights) => accuracy != Accuracy::Strict && !weights.transposed,
         Matrix::Dense(_) => false,
     }
 }

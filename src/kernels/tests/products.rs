@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use self::case::{Case, FORMATS, Format, Matrix, ZEROS, Zero, transpose};
 use super::{Random, assert_same_bits, rows_under_test};
 use crate::ErrorKind;
-use crate::reference::{chains, quantise};
+use crate::reference::{self, chains, quantise};
 use crate::{
     ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, BlockShape, ColumnsMut, DenseLayout,
     DenseMatrix, Floats, Rows, WeightPanel, ZeroPoints,
@@ -306,6 +306,52 @@ fn small_products_are_as_computed_by_hand() {
             );
             kernels.multiply_f32(&matrix, 0..1, &x, &mut ColumnsMut::new(&mut out[1..], 1));
             assert_eq!(out, [expected, expected], "{}", kernels.name());
+        }
+    }
+}
+
+#[test]
+fn two_planes_are_two_products_with_one_bias_and_come_near_exact_activations() {
+    for (bits, tokens, zero) in [
+        (4, 1, Zero::None),
+        (4, 6, Zero::Packed),
+        (4, 7, Zero::None),
+        (4, 21, Zero::Packed),
+        (8, 3, Zero::Packed),
+    ] {
+        let mut case = plain(9, 1090, tokens, 5);
+        (case.shape.bits, case.zero, case.bias) = (bits, zero, true);
+        let mut matrix = Matrix::new(case);
+        let mut unbiased = matrix.unpacked.clone();
+        let bias = unbiased.bias.take().unwrap();
+        matrix.nk();
+        let view = matrix.block_matrix();
+        let list = [8, 0, 3, 3];
+        let token = |token: usize| &matrix.x[token * 1090..][..1090];
+        for kernels in rows_under_test() {
+            let what = format!("{} {case:?}", kernels.name());
+            let activations = matrix.planes(kernels, &view);
+            assert_eq!((activations.tokens(), activations.planes()), (tokens, 2));
+            for rows in selections(9, &list) {
+                let expected = |index: usize, row: usize| {
+                    let (x, left) = (token(index), reference::remainder(token(index)));
+                    unbiased.multiply_int8(row, x) + unbiased.multiply_int8(row, &left) + bias[row]
+                };
+                check_product(&what, rows, tokens, expected, |out| {
+                    kernels.multiply_int8(&view, rows, &activations, &mut WeightPanel::new(), out);
+                });
+            }
+            let mut products = [vec![0.0; 9 * tokens], vec![0.0; 9 * tokens], vec![0.0; 9 * tokens]];
+            let [exact, two, one] = &mut products;
+            let panel = &mut WeightPanel::new();
+            kernels.multiply_f32(&view, 0..9, &matrix.x, &mut ColumnsMut::new(exact, 9));
+            kernels.multiply_int8(&view, 0..9, &activations, panel, &mut ColumnsMut::new(two, 9));
+            let activations = matrix.activations(kernels, &view);
+            kernels.multiply_int8(&view, 0..9, &activations, panel, &mut ColumnsMut::new(one, 9));
+            let error = |found: &[f32]| -> f32 {
+                found.iter().zip(&*exact).map(|(found, exact)| (found - exact).powi(2)).sum::<f32>().sqrt()
+            };
+            assert!(error(two) < error(one) / 50.0, "{what}: {} and {}", error(two), error(one));
         }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let strict = load(Accuracy::Strict, KvPrecision::Auto)?;
     let default = load(Accuracy::Default, KvPrecision::Auto)?;
     let int8_cache = load(Accuracy::Default, KvPrecision::Int8)?;
+    let precise = load(Accuracy::Precise, KvPrecision::Auto)?;
     let windows = windows(&strict, &arguments.texts)?;
     let vocabulary = strict.engine().vocabulary_size();
     let [genai, onnxruntime, llama] = peers(&files)?;
@@ -81,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut rows = [
         ("edgeslm".to_owned(), of_ours(&default)),
         ("edgeslm, KV cache in int8".to_owned(), of_ours(&int8_cache)),
+        ("edgeslm, precise".to_owned(), of_ours(&precise)),
         (version("onnxruntime-genai"), of_peer(genai)),
         (format!("llama.cpp (llama-cpp-python {})", llama::VERSION), of_peer(llama)),
         (format!("{} in fp32", version("onnxruntime")), of_peer(onnxruntime)),
@@ -95,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     print!("{}", table(&rows));
-    let [ours, _, genai, llama, check] = &rows;
+    let [ours, _, _, genai, llama, check] = &rows;
     let apart = check.divergence.mean();
     ensure!(apart <= SAME, "the reference is not what {} computes: {apart:.1e} nats apart", check.name);
     println!("\n{}", verdict(ours, &[genai, llama])?);

@@ -39,7 +39,7 @@ impl Pass<'_, '_> {
         let gathered: Vec<f32>;
         let mut quantised = std::mem::take(&mut self.arena.temporary);
         let left = if plan.multiplies_integers(&weights.matrix) {
-            quantised.reset(count, input.width, table.layout(bits(&weights.matrix), count));
+            plan.reset(&mut quantised, table, (count, input.width), bits(&weights.matrix));
             for (to, token) in quantised.tokens_mut().iter_mut().zip(group.rows.clone()) {
                 table.quantise(self.arena.row(plan, *input, token), to);
             }

@@ -92,18 +92,18 @@ impl Pass<'_, '_> {
                 .into_iter();
         let mut split_rows = Vec::new().into_iter();
         if forms.split {
-            split.reset(count, width, table.layout(4, count));
+            plan.reset(&mut split, table, (count, width), 4);
             split_rows = split.tokens_mut().into_iter();
         }
         let mut natural_rows = Vec::new().into_iter();
         if forms.natural {
-            natural.reset(count, width, table.layout(8, count));
+            plan.reset(&mut natural, table, (count, width), 8);
             natural_rows = natural.tokens_mut().into_iter();
         }
         let mut rows: Vec<_> =
             (0..count).map(|token| (token, floats.next(), split_rows.next(), natural_rows.next())).collect();
         let arena = &*self.arena;
-        let mut tasks: Vec<_> = rows.chunks_mut(table.layout(4, count).neighbours()).collect();
+        let mut tasks: Vec<_> = rows.chunks_mut(table.layout(4, plan.planes * count).neighbours()).collect();
         self.scope.run_each(&mut tasks, |rows, worker| {
             let mut scratch = arena.scratch(worker);
             for (token, floats, split, natural) in rows.iter_mut() {

@@ -9,8 +9,8 @@ use crate::engine::cpu::plan::Plan;
 use crate::error::Result;
 use crate::graph::{Activation, Matrix, MatrixRows, Operand, ValueId};
 use crate::kernels::{
-    ActivationLayout, BlockActivations, BlockMatrix, BlockMatrixKn, COLUMN_UNIT, ColumnsMut, DenseMatrix,
-    KernelTable, Rows, WeightPanel,
+    BlockActivations, BlockMatrix, BlockMatrixKn, COLUMN_UNIT, ColumnsMut, DenseMatrix, KernelTable, Rows,
+    WeightPanel,
 };
 
 /// A matrix as the kernels see it.
@@ -108,13 +108,13 @@ impl Pass<'_, '_> {
         let whole = input == plan.program.whole(input.value);
         if plan.multiplies_integers(matrix) {
             let forms = plan.forms[input.value.0];
-            let wanted = self.table.layout(bits(matrix), self.rows.len());
-            let ready = if wanted == ActivationLayout::Natural { forms.natural } else { forms.split };
+            let bits = bits(matrix);
+            let ready = if bits == 8 { forms.natural } else { forms.split };
             if whole && ready {
                 return Prepared::default();
             }
             let mut quantised = std::mem::take(&mut self.arena.temporary);
-            quantised.reset(self.rows.len(), input.width, wanted);
+            plan.reset(&mut quantised, self.table, (self.rows.len(), input.width), bits);
             let (arena, table) = (&*self.arena, self.table);
             self.scope.quantise_each(&mut quantised, |token, to| {
                 table.quantise(arena.row(plan, input, token), to);
@@ -196,12 +196,12 @@ impl Pass<'_, '_> {
         }
         let mut split_chunks = Vec::new().into_iter();
         if forms.split {
-            split.reset(count, width, table.layout(4, count));
+            plan.reset(&mut split, table, (count, width), 4);
             split_chunks = split.column_chunks(chunk).into_iter();
         }
         let mut natural_chunks = Vec::new().into_iter();
         if forms.natural {
-            natural.reset(count, width, ActivationLayout::Natural);
+            plan.reset(&mut natural, table, (count, width), 8);
             natural_chunks = natural.column_chunks(chunk).into_iter();
         }
         let mut parts: Vec<_> = ranges

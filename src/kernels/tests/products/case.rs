@@ -226,7 +226,20 @@ impl Matrix {
         activations.reset(self.case.tokens + 1, matrix.columns() + 128, large);
         let layout = kernels.layout(self.case.shape.bits, self.case.tokens);
         activations.reset(self.case.tokens, matrix.columns(), layout);
-        for (mut token, x) in activations.tokens_mut().into_iter().zip(self.x.chunks(matrix.columns())) {
+        self.quantise(kernels, activations)
+    }
+
+    /// In two planes.
+    pub(super) fn planes(&self, kernels: &KernelTable, matrix: &BlockMatrix<'_>) -> BlockActivations {
+        let mut activations = BlockActivations::new();
+        let layout = kernels.layout(self.case.shape.bits, 2 * self.case.tokens);
+        activations.reset_planes(self.case.tokens, 2, matrix.columns(), layout);
+        self.quantise(kernels, activations)
+    }
+
+    fn quantise(&self, kernels: &KernelTable, mut activations: BlockActivations) -> BlockActivations {
+        let columns = activations.columns();
+        for (mut token, x) in activations.tokens_mut().into_iter().zip(self.x.chunks(columns)) {
             kernels.quantise(x, &mut token);
         }
         activations
