@@ -42,6 +42,7 @@ mod multiply_panel;
 mod quantise;
 #[cfg(test)]
 mod reference;
+mod rows;
 mod scheduling;
 mod table;
 mod team;
