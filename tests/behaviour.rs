@@ -312,7 +312,7 @@ fn the_shared_cases_with_every_kernel_row() {
 
 /// Cases in which ONNX Runtime gives something else, and why.
 #[cfg(feature = "ort")]
-const ORT_DIFFERS: [(&str, &str); 7] = [
+const ORT_DIFFERS: [(&str, &str); 9] = [
     ("an answer during which LongRoPE switches", NEAR_TIES),
     ("sampling with a temperature", DRAWN),
     ("sampling with another seed", DRAWN),
@@ -320,6 +320,8 @@ const ORT_DIFFERS: [(&str, &str); 7] = [
     ("a JSON object that its token limit shortens", DRAWN),
     ("threads of low priority", OF_CPU_ENGINE),
     ("precise accuracy", OF_CPU_ENGINE),
+    ("a KV cache in 8 bits", OF_CPU_ENGINE),
+    ("a KV cache in 8 bits beside strict arithmetic", OF_CPU_ENGINE),
 ];
 
 /// Its products round in another way, and the weights are random.

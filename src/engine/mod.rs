@@ -54,7 +54,7 @@ pub enum KvPrecision {
     /// As the accuracy says: f32 in strict accuracy, else f16.
     #[default]
     Auto,
-    /// Codes of 8 bits with an f16 scale for each 32 elements of a head: 17/32 of the memory of f16, in either accuracy.
+    /// Codes of 8 bits with an f16 scale for each 32 elements of a head: 17/32 of the memory of f16, in every accuracy.
     Int8,
 }
 

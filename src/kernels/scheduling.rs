@@ -14,7 +14,7 @@ use super::team::Team;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ThreadPriority {
-    /// What the thread has anyway: that of the thread which started it.
+    /// What the thread has anyway: on Linux that of the thread which started it, on Windows `THREAD_PRIORITY_NORMAL`.
     #[default]
     Normal,
     /// Gives way to threads of normal priority: nice level 10 on Linux, or a lower priority where the thread has one already;
@@ -41,23 +41,28 @@ impl ThreadPriority {
 }
 
 /// Lets the calling thread run on `processors` alone, numbered from 0 as the system numbers them, and with `priority`. `None` leaves
-/// the processors as they are. For threads of the host that compute with the library, which itself never changes them.
+/// the processors as they are. For threads of the host that compute with the library, which itself never changes them. After an error all is as before.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for an empty list and for a processor that the machine lacks or the process may not use;
 /// [`ErrorKind::Unsupported`] for a priority that the system refuses, and on systems other than Linux, Android and Windows.
 pub fn schedule_this_thread(processors: Option<&[usize]>, priority: ThreadPriority) -> Result<()> {
+    let mut before = None;
     if let Some(processors) = processors {
         if processors.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, "processors is an empty list")
                 .with_hint("name at least one, or give no list for all that the process may use"));
         }
-        system::set_processors(processors)?;
+        before = Some(system::set_processors(processors)?);
     }
-    match priority {
+    let set = match priority {
         ThreadPriority::Normal => Ok(()),
         _ => system::set_priority(priority),
+    };
+    if let (Err(_), Some(before)) = (&set, &before) {
+        system::restore(before);
     }
+    set
 }
 
 /// Tries [`schedule_this_thread`] on a thread of its own. Returns how many threads can run at once with these settings: the

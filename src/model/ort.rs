@@ -15,7 +15,7 @@ use super::load::{Facts, Open, context_length, lower, memory_budget, operators};
 use super::memory::{self, MemoryEstimate};
 use super::{GraphFiles, GraphPreference, Load, LoadOptions, MappedFile, Model, ModelDirectory};
 use crate::engine::ort::{GraphSource, OrtEngine, OrtModel, candidates, estimate, graphs_for, open_library};
-use crate::engine::{Accuracy, OrtOptions, Provider, ThreadPriority};
+use crate::engine::{Accuracy, KvPrecision, OrtOptions, Provider, ThreadPriority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::onnx::{self, DataType};
 
@@ -32,6 +32,11 @@ pub(super) fn load(open: &Open<'_, '_>, options: &LoadOptions, choice: &OrtOptio
     if options.accuracy == Accuracy::Precise {
         let text = "precise accuracy is of the CPU engine, and ONNX Runtime was asked for";
         return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("use default or strict accuracy"));
+    }
+    if options.kv_precision != KvPrecision::Auto {
+        let text = "a KV cache in 8 bits is of the CPU engine, and ONNX Runtime was asked for";
+        let hint = "keys and values have the types of the graph's inputs there";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint(hint));
     }
     open_library(choice)?;
     let candidates = candidates(choice.provider);

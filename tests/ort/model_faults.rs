@@ -2,7 +2,7 @@
 
 use edgeslm::engine::ThreadPriority;
 use edgeslm::onnx::{DataType, Dimension, TensorContent, ValueInfo};
-use edgeslm::{Accuracy, ErrorKind, LoadOptions, Model};
+use edgeslm::{Accuracy, ErrorKind, KvPrecision, LoadOptions, Model};
 
 use super::copies::Copy;
 use super::{golden_directory, options};
@@ -130,6 +130,7 @@ fn options_out_of_range_are_refused() {
     };
     refused(LoadOptions { threads: Some(0), ..options.clone() }, "threads");
     refused(LoadOptions { accuracy: Accuracy::Precise, ..options.clone() }, "precise");
+    refused(LoadOptions { kv_precision: KvPrecision::Int8, ..options.clone() }, "KV cache in 8 bits");
     refused(LoadOptions { processors: Some(vec![0]), ..options.clone() }, "processors");
     refused(LoadOptions { priority: ThreadPriority::Low, ..options.clone() }, "priority");
     refused(LoadOptions { context_length: Some(0), ..options.clone() }, "context_length");

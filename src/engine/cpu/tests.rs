@@ -73,8 +73,13 @@ type Arithmetic = (Accuracy, KvPrecision);
 
 const DEFAULT: Arithmetic = (Accuracy::Default, KvPrecision::Auto);
 const STRICT: Arithmetic = (Accuracy::Strict, KvPrecision::Auto);
-const ARITHMETICS: [Arithmetic; 4] =
-    [DEFAULT, (Accuracy::Precise, KvPrecision::Auto), STRICT, (Accuracy::Default, KvPrecision::Int8)];
+const ARITHMETICS: [Arithmetic; 5] = [
+    DEFAULT,
+    (Accuracy::Precise, KvPrecision::Auto),
+    STRICT,
+    (Accuracy::Default, KvPrecision::Int8),
+    (Accuracy::Precise, KvPrecision::Int8),
+];
 
 #[test]
 fn the_same_bits_however_a_prompt_is_cut_up() {

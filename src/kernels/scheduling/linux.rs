@@ -11,12 +11,29 @@ const WORD: usize = usize::BITS as usize;
 const MOST_PROCESSORS: usize = 8192;
 
 /// A set of processors as the kernel takes it: an array of C's `unsigned long`.
-type Mask = [usize; MOST_PROCESSORS / WORD];
+pub(super) type Mask = [usize; MOST_PROCESSORS / WORD];
 
 const NICE_LOW: libc::c_long = 10;
 const NICE_HIGH: libc::c_long = -5;
 
-pub(super) fn set_processors(processors: &[usize]) -> Result<()> {
+/// Returns the processors from before. After an error they are the same.
+pub(super) fn set_processors(processors: &[usize]) -> Result<Mask> {
+    let before = mask().map_err(refuse)?;
+    match change(processors) {
+        Ok(()) => Ok(before),
+        Err(error) => {
+            restore(&before);
+            Err(error)
+        }
+    }
+}
+
+/// Best effort: there is nobody left to tell.
+pub(super) fn restore(before: &Mask) {
+    let _ = set_mask(before);
+}
+
+fn change(processors: &[usize]) -> Result<()> {
     // The kernel keeps of a mask what the process may use and refuses only one of which nothing is left, so all are asked for first.
     set_mask(&[usize::MAX; MOST_PROCESSORS / WORD]).and_then(|()| mask()).map_err(refuse).and_then(
         |usable| {

@@ -120,6 +120,25 @@ fn a_thread_of_the_host_can_be_scheduled_alike() {
 }
 
 #[test]
+fn what_is_refused_leaves_a_thread_as_it_was() {
+    let all = schedule().processors;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let last = *all.last().unwrap();
+            schedule_this_thread(Some(&[last]), ThreadPriority::Normal).unwrap();
+            let before = schedule();
+            for processors in [&[8191][..], &[]] {
+                schedule_this_thread(Some(processors), ThreadPriority::Low).unwrap_err();
+                assert_eq!(schedule(), before);
+            }
+            if let Err(error) = schedule_this_thread(Some(&all[..1]), ThreadPriority::High) {
+                assert_eq!((error.kind(), schedule()), (ErrorKind::Unsupported, before));
+            }
+        });
+    });
+}
+
+#[test]
 fn processors_that_cannot_be_used_are_refused_by_number() {
     let present = schedule().processors[0];
     for (processors, named) in [
