@@ -119,7 +119,7 @@ fn multiply_rows<L: Lanes, const FORMAT: u8, const T: usize, const ROWS: usize>(
     }
     let mut of_rows = [0; ROWS];
     for row in 0..ROWS {
-        // A last row that is alone is computed twice.
+        // Past the end the last row is computed again.
         of_rows[row] = rows.at((first + row).min(rows.len() - 1));
     }
     // In a list the rows further on are other ones.

@@ -62,7 +62,8 @@ impl WeightPanel {
     /// Bytes of a panel for a matrix of `columns` columns, at most.
     #[must_use]
     pub fn bytes_for(columns: usize) -> usize {
-        panel_rows(columns.div_ceil(CHUNK_COLUMNS), WIDE_ROWS) * row_bytes(columns.div_ceil(CHUNK_COLUMNS))
+        let chunks = columns.div_ceil(CHUNK_COLUMNS);
+        panel_rows(chunks, WIDE_ROWS).max(panel_rows(chunks, NARROW_ROWS)) * row_bytes(chunks)
     }
 }
 

@@ -121,7 +121,7 @@ impl KernelTable {
         assert_eq!(x.columns(), matrix.columns(), "columns of the activations and of the matrix");
         assert_eq!(x.layout(), self.layout(matrix.shape.bits, x.rows()), "layout of the activations");
         check_product(rows, matrix.rows(), x.tokens(), out);
-        if rows.is_empty() {
+        if rows.is_empty() || x.rows() == 0 {
             return;
         }
         if x.planes() == 1 {

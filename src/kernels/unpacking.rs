@@ -1,4 +1,4 @@
-//! Rows of 4-bit weights as the products with many tokens want them: the codes of 256 k in bytes, and a scale for each 16 k.
+//! Rows of 4-bit weights as the products want them: the codes of 256 k in bytes, and a scale for each 16 k.
 
 use super::lanes::{Lanes, size_of_format};
 use super::matrix::BlockMatrix;

@@ -155,6 +155,23 @@ fn every_form_of_zero_points_and_scales_is_read() {
 }
 
 #[test]
+fn no_tokens_have_no_products() {
+    for bits in [4, 8] {
+        let shape = BlockShape { rows: 5, columns: 32, bits, block_size: 32, signed: false };
+        let (codes, scales) = (vec![0; 5 * 4 * bits as usize], [0; 10]);
+        let matrix = BlockMatrix::new(shape, &codes, Floats::F16(&scales), ZeroPoints::None, None).unwrap();
+        for kernels in rows_under_test() {
+            for planes in [1, 2] {
+                let mut activations = BlockActivations::new();
+                activations.reset_planes(0, planes, 32, kernels.layout(bits, 0));
+                let out = &mut ColumnsMut::new(&mut [], 5);
+                kernels.multiply_int8(&matrix, 0..5, &activations, &mut WeightPanel::new(), out);
+            }
+        }
+    }
+}
+
+#[test]
 fn many_tokens_cross_the_blocks_of_every_product() {
     for tokens in [31, 32, 33, 63, 64, 65, 66, 67, 130] {
         for (bits, columns) in [(4, 96), (8, 80), (4, 1030)] {
