@@ -32,6 +32,8 @@ macro_rules! unroll_pair {
 /// What differs between 4-bit and 8-bit codes.
 trait Width<L: Lanes> {
     const CHUNK_COLUMNS: usize;
+    /// Tokens that share a pass over a tile, at most.
+    const MOST_TOKENS: usize;
     /// What holds the codes of a chunk of weights.
     type Codes;
     type Chunk;
@@ -48,6 +50,8 @@ struct EightBits;
 
 impl<L: Lanes> Width<L> for FourBits {
     const CHUNK_COLUMNS: usize = 256;
+    // More tokens have kernels of their own.
+    const MOST_TOKENS: usize = 1;
     type Codes = [u8; 128];
     type Chunk = SplitChunk;
     type Weights = L::Nibbles;
@@ -80,6 +84,7 @@ impl<L: Lanes> Width<L> for FourBits {
 
 impl<L: Lanes> Width<L> for EightBits {
     const CHUNK_COLUMNS: usize = 64;
+    const MOST_TOKENS: usize = 4;
     type Codes = [u8; 64];
     type Chunk = NaturalChunk;
     type Weights = L::Bytes;
@@ -193,14 +198,15 @@ fn run<L: Lanes, W: Width<L>, const FORMAT: u8>(
             let mut ahead = ahead;
             let mut token = start;
             while token < end {
-                let count = (end - token).min(if L::WIDE && FORMAT != BF16 { 4 } else { 2 });
+                let most = W::MOST_TOKENS.min(if L::WIDE && FORMAT != BF16 { 4 } else { 2 });
+                let count = (end - token).min(most);
                 // A short group computes its last token again.
                 let at = |index: usize| (token + index).min(end - 1);
                 let mut sums = [[0.0; TILE_ROWS]; 4];
-                if count == 1 {
+                if most == 1 || count == 1 {
                     [sums[0]] =
                         tile::<L, W, FORMAT, 1>(lanes, matrix, tile_rows, activations, [token], ahead);
-                } else if L::WIDE && FORMAT != BF16 && count > 2 {
+                } else if most == 4 && count > 2 {
                     let group = [token, at(1), at(2), at(3)];
                     sums = tile::<L, W, FORMAT, 4>(lanes, matrix, tile_rows, activations, group, ahead);
                 } else {
