@@ -65,6 +65,12 @@ impl WeightPanel {
         let chunks = columns.div_ceil(CHUNK_COLUMNS);
         panel_rows(chunks, WIDE_ROWS).max(panel_rows(chunks, NARROW_ROWS)) * row_bytes(chunks)
     }
+
+    /// Bytes in use, those of the products of two planes included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.quads.capacity() * size_of::<Quad>() + self.planes.capacity() * size_of::<f32>()
+    }
 }
 
 const fn row_bytes(chunks: usize) -> usize {

@@ -29,20 +29,19 @@ fn quantise_unit<L: Lanes>(lanes: L, unit: usize, values: &[f32; COLUMN_UNIT], o
     let first = codes_of(lanes, values);
     write(lanes, unit, &first, &mut out.first);
     if let Some(plane) = &mut out.second {
-        let second = codes_of(lanes, &remainder(values, &first));
+        let second = codes_of(lanes, &remainder(lanes, values, &first));
         write(lanes, unit, &second, plane);
     }
 }
 
-/// What the codes leave of the values. The product is rounded, and its error is far below the step of a second plane.
+/// What the codes leave of the values, rounded once.
 #[inline(always)]
-fn remainder(values: &[f32; COLUMN_UNIT], unit: &Unit) -> [f32; COLUMN_UNIT] {
+fn remainder<L: Lanes>(lanes: L, values: &[f32; COLUMN_UNIT], unit: &Unit) -> [f32; COLUMN_UNIT] {
     let mut left = [0.0; COLUMN_UNIT];
-    for block in 0..16 {
-        for index in 0..16 {
-            let place = 16 * block + index;
-            left[place] = values[place] - f32::from(unit.codes[block][index]) * unit.scales[block];
-        }
+    let blocks = left.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0);
+    for ((left, values), (codes, scale)) in blocks.zip(unit.codes.iter().zip(unit.scales)) {
+        let rest = lanes.fma(lanes.codes_to_floats(codes), lanes.splat(-scale), lanes.load(values));
+        lanes.store(rest, left);
     }
     left
 }

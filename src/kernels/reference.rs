@@ -31,7 +31,7 @@ pub(super) fn quantise(x: &[f32]) -> (Vec<i32>, Vec<f32>) {
 /// What the codes of a first plane leave.
 pub(super) fn remainder(x: &[f32]) -> Vec<f32> {
     let (codes, scales) = quantise(x);
-    let left = |(index, value): (usize, &f32)| value - codes[index] as f32 * scales[index / 16];
+    let left = |(index, value): (usize, &f32)| (-codes[index] as f32).mul_add(scales[index / 16], *value);
     x.iter().enumerate().map(left).collect()
 }
 

@@ -106,4 +106,11 @@ impl Arena {
         let floats: usize = self.floats.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum();
         floats + self.split.iter().chain(&self.natural).map(BlockActivations::bytes).sum::<usize>()
     }
+
+    /// Bytes that thread `worker` holds, without its running softmax.
+    #[cfg(test)]
+    pub(crate) fn thread_bytes(&self, worker: usize) -> usize {
+        let scratch = self.scratch(worker);
+        (scratch.first.capacity() + scratch.second.capacity()) * size_of::<f32>() + scratch.panel.bytes()
+    }
 }

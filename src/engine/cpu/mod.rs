@@ -142,7 +142,7 @@ impl CpuEngine {
     /// Bytes of buffers at the largest batch, where few positions want logits, with `threads` threads. The logits are not counted.
     #[must_use]
     pub fn scratch_bytes(&self, threads: usize) -> u64 {
-        let of_thread = self.plan.panel_bytes + self.plan.plane_bytes(self.batch_tokens);
+        let of_thread = self.plan.thread_bytes(self.batch_tokens, threads);
         self.plan.scratch_bytes(self.batch_tokens) + threads as u64 * of_thread
     }
 

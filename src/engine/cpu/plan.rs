@@ -6,8 +6,11 @@ use crate::engine::Accuracy;
 use crate::graph::{Matrix, Operand, Operation, Program, ValueId};
 use crate::kernels::{ActivationLayout, BlockActivations, COLUMN_UNIT, KernelTable, WeightPanel};
 
-/// The most columns of a product that one thread makes at a time for many tokens.
-const WIDEST_CHUNK: usize = COLUMN_UNIT;
+/// The most columns of a product, other than with the head, that one thread makes at a time.
+pub(crate) const WIDEST_CHUNK: usize = COLUMN_UNIT;
+
+/// Rows that one thread attends for at a time in prefill.
+pub(crate) const TILE_ROWS: usize = 8;
 
 /// In which forms a value's readers want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) crossing: Vec<ValueId>,
     /// Planes of quantised activations.
     pub(crate) planes: usize,
-    /// Working memory of one thread for products, in bytes, without that of [`plane_bytes`](Self::plane_bytes).
+    /// Bytes of a thread's panel of unpacked weights.
     pub(crate) panel_bytes: u64,
     /// The step that multiplies by the head; it and what follows run only for the wanted vocabulary.
     pub(crate) head: Option<usize>,
@@ -79,9 +82,21 @@ impl Plan {
         activations.reset_planes(tokens, self.planes, columns, layout);
     }
 
-    /// Bytes of one thread for the products of `tokens` tokens by plane.
-    pub(crate) fn plane_bytes(&self, tokens: usize) -> u64 {
-        if self.planes == 1 { 0 } else { (self.planes * tokens * WIDEST_CHUNK * size_of::<f32>()) as u64 }
+    /// Bytes that one of `threads` threads works with at `tokens` tokens of which few want logits.
+    pub(crate) fn thread_bytes(&self, tokens: usize, threads: usize) -> u64 {
+        let products = tokens * WIDEST_CHUNK;
+        let planes = if self.planes == 1 { 0 } else { self.planes * products };
+        let floats = self.program.steps.iter().map(|step| match &step.operation {
+            Operation::GatedMultiply { .. } => 2 * products,
+            Operation::Attend(attention) => {
+                let layer = self.program.layers[attention.cache];
+                let rows = tokens.min(TILE_ROWS * threads);
+                // Queries, sums and results.
+                3 * rows * attention.heads / layer.kv_heads * layer.head_size
+            }
+            _ => 0,
+        });
+        self.panel_bytes + ((planes + floats.max().unwrap_or(0)) * size_of::<f32>()) as u64
     }
 
     /// Whether a product reads `operand` in quantised form.

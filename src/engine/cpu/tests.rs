@@ -393,6 +393,9 @@ fn scratch_memory_is_told_beforehand() {
             let told = engine.plan.scratch_bytes(all.len()) as f64;
             // The rest is the one row after the last attention.
             assert!(told <= held && held < 1.05 * told, "{name} {arithmetic:?}: told {told}, held {held}");
+            let held = engine.arena.lock().unwrap().thread_bytes(0) as u64;
+            let told = engine.plan.thread_bytes(all.len(), 1);
+            assert!(0 < held && held <= told, "{name} {arithmetic:?}, a thread: told {told}, held {held}");
         }
     }
 }

@@ -233,8 +233,8 @@ pub(crate) fn store_value<L: Lanes>(lanes: L, row: &[f32], block: KvBlockMut<'_>
     }
 }
 
-/// The codes of at most [`SCALE_COLUMNS`] values, zero beyond, and their scale. The codes are those for the scale as it is stored,
-/// so that its rounding costs nothing.
+/// The codes of at most [`SCALE_COLUMNS`] values, zero beyond, and their scale, which is rounded up. The codes are those for the
+/// scale as it is stored.
 #[inline(always)]
 fn quantise<L: Lanes>(lanes: L, values: &[f32]) -> ([i8; SCALE_COLUMNS], f16) {
     let mut codes = [0; SCALE_COLUMNS];
@@ -243,7 +243,12 @@ fn quantise<L: Lanes>(lanes: L, values: &[f32]) -> ([i8; SCALE_COLUMNS], f16) {
         // As bits a NaN is above infinity.
         largest = lanes.largest_magnitude(lanes.load_partial(values)).to_bits().max(largest);
     }
-    let scale = f16::from_f32(f32::from_bits(largest) / 127.0);
+    let exact = f32::from_bits(largest) / 127.0;
+    let mut scale = f16::from_f32(exact);
+    // A smaller scale has no code for the largest element, by up to a quarter where it is subnormal.
+    if scale.to_f32() < exact {
+        scale = f16::from_bits(scale.to_bits() + 1);
+    }
     if scale > f16::ZERO && scale.is_finite() {
         let divisor = lanes.splat(scale.to_f32());
         for (values, codes) in values.chunks(16).zip(codes.as_chunks_mut::<16>().0) {

@@ -57,7 +57,9 @@ fn codes(row: &[f32]) -> (Vec<i8>, Vec<f16>) {
     for group in row.chunks(SCALE_COLUMNS) {
         let is_number = group.iter().all(|value| !value.is_nan());
         let largest = group.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let scale = f16::from_f32(if is_number { largest / 127.0 } else { f32::NAN });
+        let exact = if is_number { largest / 127.0 } else { f32::NAN };
+        let rounded = f16::from_f32(exact);
+        let scale = if rounded.to_f32() < exact { f16::from_bits(rounded.to_bits() + 1) } else { rounded };
         scales.push(scale);
         let usable = scale.is_finite() && scale > f16::ZERO;
         let code = |value: &f32| if usable { (value / scale.to_f32()).round_ties_even() } else { 0.0 };
@@ -270,6 +272,25 @@ fn codes_are_stored_in_their_places_and_nowhere_else() {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_are_within_half_a_step_of_every_number() {
+    let mut random = Random(4);
+    for exponent in -12..6 {
+        let magnitude = 10.0_f32.powi(exponent);
+        let row: Vec<f32> = random.vector(SCALE_COLUMNS).iter().map(|value| value * magnitude).collect();
+        for kernels in rows_under_test() {
+            let mut block = Block::new(Precision::Int8, SCALE_COLUMNS, 0.0);
+            kernels.store_value(&row, block.get_mut(), 0);
+            let Block::Int8(codes, scales) = block else { panic!("another precision") };
+            let scale = scales[0].to_f32();
+            for (code, value) in codes.iter().zip(&row) {
+                let lost = (f32::from(*code) * scale - value).abs();
+                assert!(lost <= 0.501 * scale, "{}: {value} is {code} times {scale}", kernels.name());
             }
         }
     }

@@ -189,6 +189,23 @@ fn many_tokens_cross_the_blocks_of_every_product() {
     }
 }
 
+/// The activations of 80 tokens are more than the second-level cache keeps beside a panel of rows this long.
+#[test]
+fn long_rows_of_many_tokens_have_the_bits_of_the_reference() {
+    for columns in [6_656, 8_192 + 32] {
+        check(Case {
+            shape: BlockShape { rows: 3, columns, bits: 4, block_size: 32, signed: false },
+            scales: Format::F32,
+            zero: Zero::None,
+            tight: false,
+            bias: true,
+            tokens: 80,
+            shift: 1,
+            seed: columns as u64,
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]

@@ -6,13 +6,10 @@ use super::pointwise::rotate_head;
 use super::{Pass, RotationRows};
 use crate::engine::cpu::arena::{Arena, Scratch};
 use crate::engine::cpu::cache::{CpuCache, HeadCache};
-use crate::engine::cpu::plan::Plan;
+use crate::engine::cpu::plan::{Plan, TILE_ROWS};
 use crate::engine::cpu::rows::Row;
 use crate::graph::{Attention, Operand, ValueId};
 use crate::kernels::{AttentionScale, BLOCK_POSITIONS, ColumnsMut, KernelTable};
-
-/// Rows that one thread attends for at a time in prefill.
-const TILE_ROWS: usize = 8;
 
 impl Pass<'_, '_> {
     /// Writes the keys and values of every row into the caches.
@@ -132,6 +129,7 @@ impl Task<'_> {
         let (head_size, group) = (layer.head_size, attention.heads / layer.kv_heads);
         let queries = &mut scratch.first;
         queries.clear();
+        queries.reserve_exact(rows.len() * group * head_size);
         for row in rows {
             let start = attention.query.start + head * group * head_size;
             let operand = Operand { start, width: group * head_size, ..attention.query };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Pass;
 use super::pointwise::gate as apply_gate;
 use crate::engine::cpu::arena::Arena;
-use crate::engine::cpu::plan::Plan;
+use crate::engine::cpu::plan::{Plan, WIDEST_CHUNK};
 use crate::error::Result;
 use crate::graph::{Activation, Matrix, MatrixRows, Operand, ValueId};
 use crate::kernels::{
@@ -98,7 +98,7 @@ impl Pass<'_, '_> {
     /// Columns of a product's output that one thread makes at a time.
     pub(super) fn chunk(&self, columns: usize, unit: usize) -> usize {
         let share = columns / (self.scope.threads() * 4);
-        let largest = if self.rows.len() > 4 { 128 } else { 256 };
+        let largest = if self.rows.len() > 4 { 128 } else { WIDEST_CHUNK };
         share.clamp(unit.min(32), largest).next_multiple_of(unit)
     }
 
@@ -219,7 +219,9 @@ impl Pass<'_, '_> {
                 (&mut scratch.first, gate_left, &gate_right, gate.start),
                 (&mut scratch.second, up_left, &up_right, up.start),
             ] {
-                if buffer.len() < count * columns {
+                if let Some(missing) = (count * columns).checked_sub(buffer.len()) {
+                    // A vector that grows on its own takes up to twice what it needs.
+                    buffer.reserve_exact(missing);
                     buffer.resize(count * columns, 0.0);
                 }
                 let mut out = ColumnsMut::new(&mut buffer[..count * columns], columns);
