@@ -20,14 +20,16 @@ const PANEL_ROWS: usize = 36;
 const WIDE_ROWS: usize = 6;
 const WIDE_GROUPS: usize = 2;
 const NARROW_ROWS: usize = 2;
+/// Rows of a tile of a matrix unit, which meet one group of tokens at a time.
+const TILE_ROWS: usize = 16;
 /// The order of blocks in which the tree of 16 sums needs to remember one sum a level only.
 const TREE_ORDER: [usize; 16] = [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
 
 /// Of a row's chunk, the blocks i, 4 + i, 8 + i and 12 + i.
 #[derive(Debug, Clone, Copy, Default)]
-struct Quad {
+pub(super) struct Quad {
     /// By block, the parts as those of a [`GroupBlock`].
-    codes: [[u8; 16]; 4],
+    pub(super) codes: [[u8; 16]; 4],
     /// By block.
     scales: [f32; 4],
 }
@@ -43,7 +45,7 @@ struct Ahead<'r> {
 /// Sums by row and token of the panel's rows: the left halves of the tree's open pairs, and at last the totals.
 type Levels = [[[f32; 16]; PANEL_ROWS]; 5];
 
-/// Unpacked weights, a buffer to be used again and again: at most 96 KiB for up to 6,400 columns, and 12 rows for more.
+/// Unpacked weights, a buffer to be used again and again: at most 96 KiB for up to 4,864 columns, and 16 rows for more.
 #[derive(Debug, Clone, Default)]
 pub struct WeightPanel {
     /// By number of the quad, tile of rows, chunk and row of the tile.
@@ -63,7 +65,8 @@ impl WeightPanel {
     #[must_use]
     pub fn bytes_for(columns: usize) -> usize {
         let chunks = columns.div_ceil(CHUNK_COLUMNS);
-        panel_rows(chunks, WIDE_ROWS).max(panel_rows(chunks, NARROW_ROWS)) * row_bytes(chunks)
+        let rows = [WIDE_ROWS, NARROW_ROWS, TILE_ROWS].map(|tile| panel_rows(chunks, tile));
+        rows.into_iter().fold(0, usize::max) * row_bytes(chunks)
     }
 
     /// Bytes in use, those of the products of two planes included.
@@ -78,7 +81,8 @@ const fn row_bytes(chunks: usize) -> usize {
 }
 
 fn panel_rows(chunks: usize, tile: usize) -> usize {
-    (PANEL_BYTES / row_bytes(chunks) / tile * tile).clamp(2 * tile, PANEL_ROWS)
+    let fewest = if tile == TILE_ROWS { tile } else { 2 * tile };
+    (PANEL_BYTES / row_bytes(chunks)).min(PANEL_ROWS).max(fewest) / tile * tile
 }
 
 /// Writes `out[token][i]` for output feature `rows.at(i)`, without zero points and bias.
@@ -91,7 +95,11 @@ pub(super) fn run<L: Lanes, const FORMAT: u8>(
     panel: &mut WeightPanel,
     out: &mut ColumnsMut<'_>,
 ) {
-    if L::WIDE {
+    if L::TILES {
+        lanes.begin_tiles();
+        run_tiles::<L, FORMAT, TILE_ROWS, 1>(lanes, matrix, rows, activations, panel, out);
+        lanes.end_tiles();
+    } else if L::WIDE {
         run_tiles::<L, FORMAT, WIDE_ROWS, WIDE_GROUPS>(lanes, matrix, rows, activations, panel, out);
     } else {
         run_tiles::<L, FORMAT, NARROW_ROWS, 1>(lanes, matrix, rows, activations, panel, out);
@@ -209,7 +217,11 @@ fn multiply_groups<L: Lanes, const ROWS: usize, const GROUPS: usize>(
         }
         let quarter = &panel[block % 4 * panel_rows * chunks..][..panel_rows * chunks];
         for (tile, quads) in quarter.chunks_exact(ROWS * chunks).enumerate() {
-            let mut sums = multiply_block::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens);
+            let mut sums = if L::TILES {
+                multiply_tile::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens)
+            } else {
+                multiply_block::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens)
+            };
             // The sum so far belongs to the left of each pair in the tree that this block completes.
             let level = step.trailing_ones() as usize;
             for below in 0..level {
@@ -269,6 +281,43 @@ fn multiply_block<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     }
     sums
 }
+
+/// As [`multiply_block`], by the matrix unit: it multiplies a chunk while the sums of the one before are scaled and added.
+#[inline(always)]
+fn multiply_tile<L: Lanes, const ROWS: usize, const GROUPS: usize>(
+    lanes: L,
+    quads: &[Quad],
+    at: usize,
+    tokens: [&[GroupBlock]; GROUPS],
+) -> [[L::Float; ROWS]; GROUPS] {
+    let mut sums = [[lanes.splat(0.0); ROWS]; GROUPS];
+    let mut dots = [Dots::default(), Dots::default()];
+    for (group, tokens) in tokens.into_iter().enumerate() {
+        let (quads, _) = quads.as_chunks::<ROWS>();
+        if let (Some(quads), Some(tokens)) = (quads.first(), tokens.first()) {
+            lanes.dot_tile(quads, at, tokens, &mut dots[0].0);
+        }
+        for (index, (block, rows)) in tokens.iter().zip(quads).enumerate() {
+            if let (Some(quads), Some(tokens)) = (quads.get(index + 1), tokens.get(index + 1)) {
+                lanes.dot_tile(quads, at, tokens, &mut dots[(index + 1) % 2].0);
+            }
+            let of_tokens = lanes.load(&block.scales);
+            for row in 0..ROWS {
+                let scale = lanes.mul(lanes.splat(rows[row].scales[at]), of_tokens);
+                let dots = lanes.begin_dots(&dots[index % 2].0[row % TILE_ROWS]);
+                sums[group][row] = lanes.fma(lanes.end_dots(dots, &NO_OFFSETS), scale, sums[group][row]);
+            }
+        }
+    }
+    sums
+}
+
+/// Dot products by row of a tile and token; the weights are centred.
+#[derive(Default)]
+#[repr(C, align(64))]
+struct Dots([[i32; 16]; TILE_ROWS]);
+
+const NO_OFFSETS: [i32; 16] = [0; 16];
 
 /// Asks for one of 16 shares of the rows, where they are neighbours.
 #[inline(always)]

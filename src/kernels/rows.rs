@@ -128,7 +128,9 @@ pub(super) struct Kernels {
     pub(super) finish_attention: unsafe fn(&AttentionState, Option<&[f32]>, &mut [f32]),
 }
 
-row!(scalar, [], Scalar);
+row!(scalar, [], Scalar::<false>);
+#[cfg(test)]
+row!(scalar_tiles, [], Scalar::<true>);
 
 /// Makes the proof that a row's instructions are there, inside a kernel of that row.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -155,13 +157,22 @@ macro_rules! missing {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::lanes::amx;
     use crate::lanes::{avx2::Avx2, avx512::Avx512};
 
     row!(
         avx512vnni,
         [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]],
-        proof!(Avx512)
+        proof!(Avx512<false>)
     );
+    #[cfg(target_os = "linux")]
+    kernel! {
+        [#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]]
+        proof!(Avx512<true>),
+        multiply_with_tiles = multiply_int8::multiply, (matrix: &BlockMatrix<'_>, rows: Rows<'_>, x: &BlockActivations,
+            panel: &mut WeightPanel, out: &mut ColumnsMut<'_>) -> ()
+    }
     row!(avx_vnni, [#[target_feature(enable = "avxvnni,avx2,fma,f16c")]], proof!(Avx2<true>));
     row!(avx2, [#[target_feature(enable = "avx2,fma,f16c")]], proof!(Avx2<false>));
 
@@ -170,6 +181,14 @@ mod x86_64 {
         missing: missing!(is_x86_feature_detected: "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx2" "fma" "f16c"),
         groups_tokens: true,
         kernels: avx512vnni::KERNELS,
+    };
+    /// AVX-512, and the matrix unit for products of many tokens.
+    #[cfg(target_os = "linux")]
+    pub(super) const AMX_INT8: KernelTable = KernelTable {
+        name: "amx-int8",
+        missing: || (AVX512VNNI.missing)().or_else(amx::missing),
+        kernels: Kernels { multiply_int8: multiply_with_tiles, ..avx512vnni::KERNELS },
+        ..AVX512VNNI
     };
     pub(super) const AVX_VNNI: KernelTable = KernelTable {
         name: "avx-vnni",
@@ -228,11 +247,20 @@ pub(super) static ROWS: &[KernelTable] = &[
     aarch64::NEON_DOTPROD,
     #[cfg(target_arch = "aarch64")]
     aarch64::NEON,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    x86_64::AMX_INT8,
     #[cfg(target_arch = "x86_64")]
     x86_64::AVX512VNNI,
     #[cfg(target_arch = "x86_64")]
     x86_64::AVX_VNNI,
     #[cfg(target_arch = "x86_64")]
     x86_64::AVX2,
+    #[cfg(test)]
+    KernelTable {
+        name: "scalar-tiles",
+        missing: || None,
+        groups_tokens: true,
+        kernels: Kernels { multiply_int8: scalar_tiles::KERNELS.multiply_int8, ..scalar::KERNELS },
+    },
     KernelTable { name: "scalar", missing: || None, groups_tokens: true, kernels: scalar::KERNELS },
 ];

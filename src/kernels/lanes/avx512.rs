@@ -1,15 +1,17 @@
-//! AVX-512 with VNNI: 16 lanes are one register.
+//! AVX-512 with VNNI: 16 lanes are one register. With tiles, those of [`amx`](super::amx) too.
 
 use std::arch::x86_64::*;
 
 use super::{F16, F32, Lanes, Spread, size_of_format};
 use crate::activations::{NaturalChunk, SplitChunk};
+#[cfg(target_os = "linux")]
+use crate::{activations::GroupBlock, multiply_panel::Quad};
 
-/// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA.
+/// Proof that the CPU has AVX-512 F, BW, VL and VNNI, F16C and FMA; with `TILES`, that this process may use AMX.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const TILES: bool>(());
 
-impl Avx512 {
+impl<const TILES: bool> Avx512<TILES> {
     /// # Safety
     /// The CPU must have the instructions.
     #[inline(always)]
@@ -40,7 +42,7 @@ fn low_bits(count: usize) -> u64 {
     if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
 
-impl Avx512 {
+impl<const TILES: bool> Avx512<TILES> {
     #[inline(always)]
     fn split(self, [first, last]: [__m512i; 2], flip: u8) -> [__m512i; 4] {
         simd! {{
@@ -61,13 +63,14 @@ impl Avx512 {
     }
 }
 
-impl Lanes for Avx512 {
+impl<const TILES: bool> Lanes for Avx512<TILES> {
     type Float = __m512;
     type Nibbles = [__m512i; 4];
     type Dots = __m512i;
     type Bytes = __m512i;
     type Spread = LaneSpread;
     const WIDE: bool = true;
+    const TILES: bool = TILES;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -226,11 +229,15 @@ impl Lanes for Avx512 {
         simd! {{
             let pairs = [_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)];
             let others = [_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d)];
+            let store = |to: &mut [[u8; 16]; 4], codes| {
+                let codes = if TILES { _mm512_sub_epi8(codes, _mm512_set1_epi8(8)) } else { codes };
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), codes);
+            };
             let [first, second, third, fourth] = to;
-            _mm512_storeu_si512(first.as_mut_ptr().cast(), _mm512_unpacklo_epi64(pairs[0], others[0]));
-            _mm512_storeu_si512(second.as_mut_ptr().cast(), _mm512_unpackhi_epi64(pairs[0], others[0]));
-            _mm512_storeu_si512(third.as_mut_ptr().cast(), _mm512_unpacklo_epi64(pairs[1], others[1]));
-            _mm512_storeu_si512(fourth.as_mut_ptr().cast(), _mm512_unpackhi_epi64(pairs[1], others[1]));
+            store(first, _mm512_unpacklo_epi64(pairs[0], others[0]));
+            store(second, _mm512_unpackhi_epi64(pairs[0], others[0]));
+            store(third, _mm512_unpacklo_epi64(pairs[1], others[1]));
+            store(fourth, _mm512_unpackhi_epi64(pairs[1], others[1]));
         }}
     }
 
@@ -250,6 +257,33 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn end_dots(self, dots: __m512i, _offsets: &[i32; 16]) -> __m512 {
         simd!(_mm512_cvtepi32_ps(dots))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    fn begin_tiles(self) {
+        if TILES {
+            // SAFETY: the existence of an `Avx512<true>` proves that the process may use tiles.
+            unsafe { super::amx::configure() }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    fn end_tiles(self) {
+        if TILES {
+            // SAFETY: as above.
+            unsafe { super::amx::release() }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    fn dot_tile(self, rows: &[Quad], at: usize, tokens: &GroupBlock, to: &mut [[i32; 16]; 16]) {
+        assert!(TILES && rows.len() == super::amx::TILE_ROWS && at < 4, "a tile of {} rows", rows.len());
+        let weights = rows[0].codes[at].as_ptr();
+        // SAFETY: between `begin_tiles` and `end_tiles` this thread has tiles; 16 rows lie one quad apart from the first on.
+        unsafe { super::amx::multiply(weights, size_of::<Quad>(), &tokens.parts, to) }
     }
 
     #[inline(always)]

@@ -4,6 +4,8 @@
 //! one, after it has asked the CPU. Each operation is one IEEE operation a lane (fused where it says so), so a kernel gives
 //! the same bits on every instruction set.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -12,7 +14,8 @@ pub(super) mod avx512;
 pub(super) mod neon;
 pub(super) mod scalar;
 
-use super::activations::{NaturalChunk, SplitChunk};
+use super::activations::{GroupBlock, NaturalChunk, SplitChunk};
+use super::multiply_panel::Quad;
 
 /// How a run of weight scales is spread over the 16 lanes of a chunk: 1, 2, 4, 8 or 16 scales, each on neighbouring lanes.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,8 @@ pub(super) trait Lanes: Copy {
     type Spread: Copy;
     /// Whether 16 accumulators of [`Self::Float`] fit the registers.
     const WIDE: bool;
+    /// Whether a matrix unit multiplies 16 rows with 16 tokens at once: [`dot_tile`](Self::dot_tile).
+    const TILES: bool = false;
 
     fn splat(self, value: f32) -> Self::Float;
     fn load(self, values: &[f32; 16]) -> Self::Float;
@@ -142,7 +147,7 @@ pub(super) trait Lanes: Copy {
 
     /// XORs each byte with `flip` and splits them.
     fn load_nibbles(self, bytes: &[u8; 128], flip: u8) -> Self::Nibbles;
-    /// Number i of `to` gets at 16j the parts of lane 4j + i, 4 codes of each.
+    /// Number i of `to` gets at 16j the parts of lane 4j + i, 4 codes of each; less 8 where there are [`TILES`](Self::TILES).
     fn store_nibbles(self, weights: Self::Nibbles, to: [&mut [[u8; 16]; 4]; 4]);
     /// The sums (w - 8) * q of each lane of `chunk`.
     fn dot_nibbles(self, weights: Self::Nibbles, chunk: &SplitChunk) -> Self::Float;
@@ -151,6 +156,15 @@ pub(super) trait Lanes: Copy {
     /// Adds the products of 4 codes, up to four times.
     fn add_dots(self, dots: Self::Dots, weights: [u8; 4], codes: &[i8; 64]) -> Self::Dots;
     fn end_dots(self, dots: Self::Dots, offsets: &[i32; 16]) -> Self::Float;
+    /// Between this and [`end_tiles`](Self::end_tiles) a thread may call [`dot_tile`](Self::dot_tile).
+    #[inline(always)]
+    fn begin_tiles(self) {}
+    #[inline(always)]
+    fn end_tiles(self) {}
+    /// The dot products of 16 tokens with block `at` of each row, by row and token, ready for [`begin_dots`](Self::begin_dots).
+    /// Only where there are [`TILES`](Self::TILES).
+    #[inline(always)]
+    fn dot_tile(self, _rows: &[Quad], _at: usize, _tokens: &GroupBlock, _to: &mut [[i32; 16]; 16]) {}
     /// Lane 4j + k of vector i becomes lane 4j + i of vector k.
     fn transpose_quads(self, vectors: [Self::Float; 4]) -> [Self::Float; 4];
     /// Number i of `to` gets lanes i, 4 + i, 8 + i and 12 + i.

@@ -1,14 +1,16 @@
-//! Plain Rust, for CPUs without a row of their own.
+//! Plain Rust, for CPUs without a row of their own. With `TILES` it does what a matrix unit does, so that the kernels around one
+//! are tested on every machine.
 //!
 //! Operations are calls: inlined, they would make the kernels many times as large and hardly faster.
 
 use half::{bf16, f16};
 
 use super::{Lanes, Spread, size_of_format};
-use crate::activations::{NaturalChunk, SplitChunk};
+use crate::activations::{GroupBlock, NaturalChunk, SplitChunk};
+use crate::multiply_panel::Quad;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Scalar;
+pub(crate) struct Scalar<const TILES: bool>;
 
 macro_rules! map {
     ($($name:ident($($input:ident),+) => $value:expr;)+) => {$(
@@ -24,13 +26,14 @@ macro_rules! map {
     )+};
 }
 
-impl Lanes for Scalar {
+impl<const TILES: bool> Lanes for Scalar<TILES> {
     type Float = [f32; 16];
     type Nibbles = [[u8; 64]; 4];
     type Dots = [i32; 16];
     type Bytes = [u8; 64];
     type Spread = Spread;
     const WIDE: bool = false;
+    const TILES: bool = TILES;
 
     #[inline(never)]
     fn splat(self, value: f32) -> [f32; 16] {
@@ -136,7 +139,9 @@ impl Lanes for Scalar {
             for (fourth, to) in to.iter_mut().enumerate() {
                 let lane = 4 * fourth + first;
                 for (part, to) in weights.iter().zip(to.as_chunks_mut::<4>().0) {
-                    to.copy_from_slice(&part[4 * lane..][..4]);
+                    for (to, code) in to.iter_mut().zip(&part[4 * lane..]) {
+                        *to = if TILES { code.wrapping_sub(8) } else { *code };
+                    }
                 }
             }
         }
@@ -160,6 +165,21 @@ impl Lanes for Scalar {
     #[inline(never)]
     fn end_dots(self, dots: [i32; 16], _offsets: &[i32; 16]) -> [f32; 16] {
         dots.map(|dot| dot as f32)
+    }
+
+    #[inline(never)]
+    fn dot_tile(self, rows: &[Quad], at: usize, tokens: &GroupBlock, to: &mut [[i32; 16]; 16]) {
+        for (row, to) in rows.iter().zip(to) {
+            let weights = row.codes[at].map(u8::cast_signed);
+            *to = [0; 16];
+            for (weights, codes) in weights.as_chunks::<4>().0.iter().zip(&tokens.parts) {
+                for (dot, codes) in to.iter_mut().zip(codes.as_chunks::<4>().0) {
+                    for (weight, code) in weights.iter().zip(codes) {
+                        *dot += i32::from(*weight) * i32::from(*code);
+                    }
+                }
+            }
+        }
     }
 
     #[inline(never)]
