@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ._calibration import Calibration, CalibrationFacts
 from ._errors import (
     BusyError,
     CancelledError,
@@ -29,22 +30,12 @@ from ._errors import (
     TemplateError,
     UnsupportedError,
 )
-from ._model import (
-    Calibration,
-    CalibrationFacts,
-    Classification,
-    Decision,
-    Extraction,
-    Extractor,
-    Field,
-    Grammar,
-    MemoryEstimate,
-    Model,
-    Session,
-)
+from ._grammar import Extractor, Grammar
+from ._model import MemoryEstimate, Model
 from ._native import ffi as _ffi
 from ._native import lib as _lib
 from ._options import Message, Sampling
+from ._session import Classification, Decision, Extraction, Field, Session
 from ._source import Source
 from ._stream import Event, Finished, PromptProgress, Statistics, Stream, Text, Token
 from ._version import __version__

@@ -1,37 +1,28 @@
-"""Models and sessions."""
+"""Models."""
 
 from __future__ import annotations
 
 import json
 import os
-import threading
-import weakref
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
 
-from ._errors import ClosedError, call, take, text_of
+from ._calibration import Calibration
+from ._errors import call
+from ._grammar import Extractor, Grammar
+from ._handle import Handle
 from ._interrupt import interruptible, new_cancel
 from ._native import ffi, lib
-from ._options import Keep, Message, Sampling, generate_options, milliseconds, model_options, session_options
+from ._options import SCORES, Keep, Message, Sampling, choice, model_options
+from ._session import Session
 from ._source import Source, callbacks
-from ._stream import COMPLETIONS, Statistics, Stream
 
 if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
     from typing_extensions import Unpack
 
-    from ._options import GenerateOptions, ModelOptions, SessionOptions
+    from ._options import ModelOptions, SessionOptions
 
 _MODES = {"prompt": lib.SLM_TOKENIZE_PROMPT, "continuation": lib.SLM_TOKENIZE_CONTINUATION, "plain": lib.SLM_TOKENIZE_PLAIN}
-_SCORES = {"joint": lib.SLM_SCORE_JOINT, "trie_normalised": lib.SLM_SCORE_TRIE_NORMALISED}
-
-
-def _choice(what: str, choices: Mapping[str, int], name: str) -> int:
-    if name not in choices:
-        raise ValueError(f"there is no {what} {name!r}; there are {', '.join(choices)}")
-    return choices[name]
 
 
 @dataclass(frozen=True)
@@ -45,154 +36,7 @@ class MemoryEstimate:
     total: int
 
 
-@dataclass(frozen=True)
-class Classification:
-    """Which label fits best, and a probability for each; they sum to 1."""
-
-    label: str
-    index: int
-    probabilities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A class with its calibrated probability, and whether to rely on it."""
-
-    label: str
-    index: int
-    probabilities: tuple[float, ...]
-    """One a class; they sum to 1."""
-    abstain: bool
-    """The class is too improbable for the risk that was accepted: a person or a larger model should decide."""
-
-    @property
-    def probability(self) -> float:
-        """Of the class."""
-        return self.probabilities[self.index]
-
-
-@dataclass(frozen=True)
-class CalibrationFacts:
-    """What a calibration tells of itself."""
-
-    class_count: int
-    label_count: int
-    examples: int
-    """How many it was fitted to."""
-    threshold: float
-    """A decision with a lower probability abstains; above 1 all do, 0 none."""
-    risk: float
-    """The share of wrong decisions that was accepted; 0 where none was named."""
-    confidence: float
-    """The probability with which that is kept to."""
-    log_loss: float
-    """The mean negative log-likelihood of the examples' classes in cross-validation, in nats."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """A single value of an extraction. ``support`` is ``found``, in the bytes from ``start`` to ``end`` of the text in UTF-8;
-    ``missing``; ``unsupported``, a value that the text does not contain; or ``chosen``, one that the schema names."""
-
-    path: str
-    value: Any
-    support: str
-    start: Optional[int] = None
-    end: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What was found in a text: ``value`` has None for every field that the text does not contain."""
-
-    value: dict[str, Any]
-    fields: tuple[Field, ...]
-    completion: str
-
-
-class _Handle:
-    """An object that owns a handle of the library."""
-
-    _what = ""
-
-    def _own(self, handle: Any, free: Any) -> None:
-        self._raw = handle
-        # Reentrant, since a signal's handler may close what the main thread uses.
-        self._lock = threading.RLock()
-        self._calls = 0
-        self._closed = False
-        self._finalizer = weakref.finalize(self, free, handle)
-        # Threads may still be in calls when the interpreter ends.
-        self._finalizer.atexit = False
-
-    @contextmanager
-    def _using(self) -> Iterator[Any]:
-        """The handle, which is not freed before the block ends."""
-        with self._lock:
-            if self._closed:
-                raise ClosedError(self._what)
-            self._calls += 1
-        try:
-            yield self._raw
-        finally:
-            with self._lock:
-                self._calls -= 1
-                if self._closed and self._calls == 0:
-                    self._finalizer()
-
-    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
-        with self._using() as handle:
-            call(function, handle, *arguments)
-
-    def _take(self, function: Callable[..., int], *arguments: Any) -> str:
-        with self._using() as handle:
-            return take(function, handle, *arguments)
-
-    def close(self) -> None:
-        """Gives up what the library holds, once no call of another thread uses it; no effect the second time."""
-        with self._lock:
-            self._closed = True
-            if self._calls == 0:
-                self._finalizer()
-
-    def __repr__(self) -> str:
-        return f"<edgeslm.{type(self).__name__}, {'closed' if self._closed else 'open'}>"
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-
-class Grammar(_Handle):
-    """What answers may look like; made by a :class:`Model`. Any number of threads and sessions of the model may use it."""
-
-    _what = "grammar"
-
-    def __init__(self, handle: Any) -> None:
-        self._own(handle, lib.slm_grammar_free)
-
-    def __enter__(self) -> Grammar:
-        return self
-
-    def shared(self) -> Any:
-        """The handle in C, which lasts as long as the result even where another thread closes the grammar."""
-        handle = ffi.new("slm_grammar **")
-        self._call(lib.slm_grammar_clone, handle)
-        return ffi.gc(handle[0], lib.slm_grammar_free)
-
-
-class Extractor(_Handle):
-    """Which fields are wanted of a text; made by a :class:`Model`."""
-
-    _what = "extractor"
-
-    def __init__(self, handle: Any) -> None:
-        self._own(handle, lib.slm_extractor_free)
-
-    def __enter__(self) -> Extractor:
-        return self
-
-
-class Model(_Handle):
+class Model(Handle):
     """A loaded model. Any number of threads may use it; its sessions keep it loaded.
 
     >>> with Model("models/llama-3.2-1b") as model, model.session() as session:  # doctest: +SKIP
@@ -339,7 +183,7 @@ class Model(_Handle):
         """
         keep, cancel, handle = Keep(), new_cancel(), ffi.new("slm_calibration **")
         options = keep.options("calibration")
-        options.score, options.risk, options.confidence = _choice("score", _SCORES, score), risk, confidence
+        options.score, options.risk, options.confidence = choice("score", SCORES, score), risk, confidence
         options.cancel = cancel
         array = ffi.new("slm_labelled_prompt[]", max(1, len(examples)))
         for index, (text, of_class) in enumerate(examples):
@@ -408,7 +252,7 @@ class Model(_Handle):
         """How many tokens ``text`` has; for the modes see :meth:`tokenize`."""
         keep, count = Keep(), ffi.new("size_t *")
         data, length = keep.bytes(text)
-        self._call(lib.slm_count_tokens, data, length, _choice("mode", _MODES, mode), count)
+        self._call(lib.slm_count_tokens, data, length, choice("mode", _MODES, mode), count)
         return int(count[0])
 
     def tokenize(self, text: str, mode: str = "prompt") -> list[int]:
@@ -418,7 +262,7 @@ class Model(_Handle):
         data, length = keep.bytes(text)
         capacity = self.count_tokens(text, mode)
         tokens = ffi.new("uint32_t[]", max(1, capacity))
-        self._call(lib.slm_tokenize, data, length, _choice("mode", _MODES, mode), tokens, capacity, count)
+        self._call(lib.slm_tokenize, data, length, choice("mode", _MODES, mode), tokens, capacity, count)
         return list(tokens)[: count[0]]
 
     def detokenize(self, tokens: Sequence[int], skip_special_tokens: bool = False) -> str:
@@ -434,209 +278,4 @@ class Model(_Handle):
         return self._take(lib.slm_render_chat, keep.messages(messages), len(messages), data, length)
 
     def __enter__(self) -> Model:
-        return self
-
-
-class Calibration(_Handle):
-    """What the scores of a closed set of labels mean for one model and one prompt.
-
-    Made by :meth:`Model.calibrate` and :meth:`Model.load_calibration`. Any number of threads may use it.
-    """
-
-    _what = "calibration"
-
-    def __init__(self, handle: Any) -> None:
-        self._own(handle, lib.slm_calibration_free)
-
-    @property
-    def facts(self) -> CalibrationFacts:
-        """What it tells of itself."""
-        facts = ffi.new("slm_calibration_facts *")
-        self._call(lib.slm_calibration_describe, facts, ffi.sizeof("slm_calibration_facts"))
-        return CalibrationFacts(
-            facts.class_count, facts.label_count, facts.examples, facts.threshold, facts.risk, facts.confidence, facts.log_loss
-        )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of its classes."""
-        with self._using() as handle:
-            texts = [lib.slm_calibration_class(handle, index) for index in range(self.facts.class_count)]
-            return tuple(ffi.buffer(text.data, text.len)[:].decode() for text in texts)
-
-    @property
-    def json(self) -> str:
-        """What its file holds."""
-        return self._take(lib.slm_calibration_json)
-
-    def save(self, path: Union[str, os.PathLike[str]]) -> None:
-        """Writes it to a file, which is complete or as it was before."""
-        keep = Keep()
-        self._call(lib.slm_calibration_save, *keep.bytes(os.fspath(path)))
-
-    def __enter__(self) -> Calibration:
-        return self
-
-
-class Session(_Handle):
-    """A conversation with a model and its KV cache: a prompt that begins as an earlier one did costs only what is new.
-
-    One thread at a time may use it. The methods that answer return a :class:`Stream` and take these options:
-    ``max_tokens``, ``stop`` (texts), ``stop_tokens``, ``ignore_stop_tokens``, ``log_probabilities`` (of how many most probable
-    tokens), ``deadline`` (seconds), ``sampling``, ``grammar`` and ``draft_tokens`` (how many are guessed at a time from what stood
-    before: the same answer, sooner where it repeats its prompt).
-    """
-
-    _what = "session"
-
-    def __init__(self, model: Model, **options: Unpack[SessionOptions]) -> None:
-        keep, handle = Keep(), ffi.new("slm_session **")
-        model._call(lib.slm_session_new, session_options(keep, **options), handle)
-        self._own(handle[0], lib.slm_session_free)
-        self._vocabulary_size = model.vocabulary_size
-
-    def turn(self, message: str, **options: Unpack[GenerateOptions]) -> Stream:
-        """Answers the user's next message in the conversation that the session keeps."""
-        keep = Keep()
-        return self._open(lib.slm_turn_stream, keep, keep.bytes(message), options)
-
-    def chat(self, messages: Sequence[Message], **options: Unpack[GenerateOptions]) -> Stream:
-        """Answers a whole conversation, which the model's chat template turns into a prompt."""
-        keep = Keep()
-        return self._open(lib.slm_chat_stream, keep, (keep.messages(messages), len(messages)), options)
-
-    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Stream:
-        """Answers a prompt that is taken as it is: it must not hold what a stranger wrote."""
-        keep = Keep()
-        return self._open(lib.slm_stream_new, keep, keep.bytes(prompt), options)
-
-    def _open(self, function: Any, keep: Keep, prompt: tuple[Any, int], options: GenerateOptions) -> Stream:
-        stream, cancel = ffi.new("slm_stream **"), new_cancel()
-        self._call(function, *prompt, generate_options(keep, cancel, **options), stream)
-        return Stream(stream[0], cancel, options.get("log_probabilities") is not None)
-
-    def classify(
-        self,
-        prompt: Union[str, Sequence[Message]],
-        labels: Sequence[str],
-        *,
-        score: str = "joint",
-        deadline: Optional[float] = None,
-    ) -> Classification:
-        """Scores labels as continuations of a prompt, or as answers to a conversation.
-
-        ``score`` is ``joint`` (the probability that the model goes on with the label, normalised over the labels) or
-        ``trie_normalised`` (cheaper: as if only the labels could be generated).
-        """
-        keep, cancel = Keep(), new_cancel()
-        options = keep.options("classify")
-        options.score, options.deadline_ms = _choice("score", _SCORES, score), milliseconds(deadline)
-        options.cancel = cancel
-        probabilities, best = ffi.new("float[]", max(1, len(labels))), ffi.new("size_t *")
-        function: Any
-        if isinstance(prompt, str):
-            function, arguments = lib.slm_classify, keep.bytes(prompt)
-        else:
-            function, arguments = lib.slm_chat_classify, (keep.messages(prompt), len(prompt))
-        texts = keep.texts(labels)
-        interruptible(
-            lambda: self._call(function, *arguments, texts, len(labels), options, probabilities, best), cancel
-        )
-        return Classification(labels[best[0]], int(best[0]), tuple(probabilities)[: len(labels)])
-
-    def decide(
-        self,
-        prompt: Union[str, Sequence[Message]],
-        calibration: Calibration,
-        *,
-        deadline: Optional[float] = None,
-    ) -> Decision:
-        """Decides for the class of a prompt or of a conversation, by a calibration for this form of prompt."""
-        keep, cancel = Keep(), new_cancel()
-        options = keep.options("classify")
-        options.deadline_ms, options.cancel = milliseconds(deadline), cancel
-        count = calibration.facts.class_count
-        decision, probabilities = ffi.new("slm_decision *"), ffi.new("float[]", count)
-        size = ffi.sizeof("slm_decision")
-        function: Any
-        if isinstance(prompt, str):
-            function, arguments = lib.slm_decide, keep.bytes(prompt)
-        else:
-            function, arguments = lib.slm_chat_decide, (keep.messages(prompt), len(prompt))
-        with calibration._using() as native:
-            interruptible(
-                lambda: self._call(function, *arguments, native, options, decision, size, probabilities), cancel
-            )
-        index = int(decision.class_index)
-        return Decision(calibration.classes[index], index, tuple(probabilities), bool(decision.abstain))
-
-    def extract(self, extractor: Extractor, source: str, **options: Unpack[GenerateOptions]) -> Extraction:
-        """Takes the extractor's fields out of ``source`` and looks each value up in it. There is no ``grammar`` among the
-        options."""
-        keep, cancel = Keep(), new_cancel()
-        native = generate_options(keep, cancel, **options)
-        value, fields = ffi.new("slm_string *"), ffi.new("slm_string *")
-        completion = ffi.new("int32_t *")
-        text, length = keep.bytes(source)
-        try:
-            with extractor._using() as handle:
-                interruptible(
-                    lambda: self._call(lib.slm_extract, handle, text, length, native, value, fields, completion), cancel
-                )
-            found = json.loads(text_of(value)), json.loads(text_of(fields))
-        finally:
-            lib.slm_string_free(value)
-            lib.slm_string_free(fields)
-        described = tuple(Field(**field) for field in found[1])
-        return Extraction(found[0], described, COMPLETIONS.get(completion[0], "unknown"))
-
-    def logits(self, tokens: Sequence[int], last: int = 1) -> numpy.typing.NDArray[numpy.float32]:
-        """The logits after each of the last ``last`` tokens: an array ``[last, vocabulary]``. Needs numpy."""
-        import numpy
-
-        array, cancel = ffi.new("uint32_t[]", list(tokens) or [0]), new_cancel()
-        rows = numpy.empty((last if 0 < last <= len(tokens) else 1, self._vocabulary_size), numpy.float32)
-        buffer = ffi.from_buffer("float[]", rows)
-        interruptible(
-            lambda: self._call(lib.slm_session_logits, array, len(tokens), last, cancel, buffer, rows.size), cancel
-        )
-        return rows
-
-    @property
-    def history(self) -> list[dict[str, str]]:
-        """The conversation that the session keeps; assign to replace it."""
-        result: list[dict[str, str]] = json.loads(self._take(lib.slm_session_history))
-        return result
-
-    @history.setter
-    def history(self, messages: Sequence[Message]) -> None:
-        keep = Keep()
-        self._call(lib.slm_session_set_history, keep.messages(messages), len(messages))
-
-    def reset(self) -> None:
-        """Begins a new conversation; what is forgotten is overwritten in memory."""
-        self._call(lib.slm_session_reset)
-
-    def rewind(self, length: int) -> None:
-        """Forgets the cached tokens from position ``length`` on."""
-        self._call(lib.slm_session_rewind, length)
-
-    def __len__(self) -> int:
-        """How many tokens are in the KV cache."""
-        length = ffi.new("uint64_t *")
-        self._call(lib.slm_session_length, length)
-        return int(length[0])
-
-    def __bool__(self) -> bool:
-        # An empty cache does not make a session false.
-        return True
-
-    @property
-    def statistics(self) -> Statistics:
-        """Counts and times of the last answer."""
-        statistics = ffi.new("slm_statistics *")
-        self._call(lib.slm_session_statistics, statistics, ffi.sizeof("slm_statistics"))
-        return Statistics.from_c(statistics)
-
-    def __enter__(self) -> Session:
         return self

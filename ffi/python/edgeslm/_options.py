@@ -14,6 +14,8 @@ from ._native import ffi, lib
 Message = Mapping[str, str]
 """A message: ``{"role": "user", "content": "..."}``; the roles are system, user, assistant and tool."""
 
+SCORES = {"joint": lib.SLM_SCORE_JOINT, "trie_normalised": lib.SLM_SCORE_TRIE_NORMALISED}
+
 
 class Keep(list):  # type: ignore[type-arg]
     """What must live as long as the structs that point to it."""
@@ -150,6 +152,13 @@ class GenerateOptions(TypedDict, total=False):
     sampling: Optional[Sampling]
     grammar: Optional[Any]
     draft_tokens: int
+
+
+def choice(what: str, choices: Mapping[str, int], name: str) -> int:
+    """The number of a choice by its name."""
+    if name not in choices:
+        raise ValueError(f"there is no {what} {name!r}; there are {', '.join(choices)}")
+    return choices[name]
 
 
 def milliseconds(seconds: Optional[float]) -> int:
