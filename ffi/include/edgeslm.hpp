@@ -240,9 +240,9 @@ struct LoadOptions {
     bool follow_links = false;
     /// Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
     uint32_t threads = 0;
-    /// The processors that the engine's own threads may run on; empty for those of the thread that loads the model. The caller's
-    /// thread stays where it is.
-    std::vector<uint32_t> processors;
+    /// The processors that the engine's own threads may run on; nothing for those of the thread that loads the model, while an empty
+    /// list is an error. The caller's thread stays where it is.
+    std::optional<std::vector<uint32_t>> processors;
     /// How urgent the engine's own threads are.
     ThreadPriority priority = ThreadPriority::normal;
     /// The most positions of a session; 0 for the model's own.
@@ -272,8 +272,12 @@ struct LoadOptions {
         options.kv_precision = static_cast<int32_t>(kv_precision);
         options.flags = follow_links ? SLM_FOLLOW_LINKS : 0;
         options.threads = threads;
-        options.processors = processors.empty() ? nullptr : processors.data();
-        options.processor_count = static_cast<uint32_t>(processors.size());
+        if (processors) {
+            // An empty vector may have no data, and without a pointer there would be no list.
+            static constexpr uint32_t nowhere = 0;
+            options.processors = processors->empty() ? &nowhere : processors->data();
+            options.processor_count = static_cast<uint32_t>(processors->size());
+        }
         options.priority = static_cast<int32_t>(priority);
         options.context_length = context_length;
         options.memory_budget = memory_budget;

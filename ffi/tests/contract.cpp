@@ -92,6 +92,35 @@ void errors(const std::string &directory, const Model &model) {
     REQUIRE(std::string(copy.what()) == missing.what());
 }
 
+void load_options(const std::string &directory) {
+    edgeslm::LoadOptions load;
+    std::vector<slm_option> pairs;
+    slm_model_options options = load.to_c(pairs);
+    REQUIRE(options.accuracy == SLM_ACCURACY_DEFAULT && options.kv_precision == SLM_KV_AUTO);
+    REQUIRE(options.processors == nullptr && options.processor_count == 0 && options.priority == SLM_PRIORITY_NORMAL);
+    load.accuracy = edgeslm::Accuracy::precise;
+    load.kv_precision = edgeslm::KvPrecision::int8;
+    load.processors = {3, 0};
+    load.priority = edgeslm::ThreadPriority::low;
+    options = load.to_c(pairs);
+    REQUIRE(options.accuracy == SLM_ACCURACY_PRECISE && options.kv_precision == SLM_KV_INT8);
+    REQUIRE(options.processor_count == 2 && options.processors[0] == 3 && options.processors[1] == 0);
+    REQUIRE(options.priority == SLM_PRIORITY_LOW);
+
+    // An empty list is a list, as it is in C.
+    load = {};
+    load.processors.emplace();
+    const auto refused = thrown(SLM_INVALID_ARGUMENT, [&] { Model::load(directory, load); });
+    REQUIRE(slm_model_options_init(&options, sizeof options, nullptr) == SLM_OK);
+    const uint32_t none = 0;
+    options.processors = &none;
+    const slm_model *model = nullptr;
+    slm_error *error = nullptr;
+    REQUIRE(slm_model_load(directory.c_str(), SLM_NUL, &options, &model, &error) == SLM_INVALID_ARGUMENT);
+    REQUIRE(refused.message() == slm_error_message(error).data && refused.hint() == slm_error_hint(error).data);
+    slm_error_free(error);
+}
+
 void texts(const std::string &directory, const Model &model) {
     REQUIRE(contains(std::string(edgeslm::build_info()), edgeslm::version()));
     REQUIRE(contains(model.info(), "\"vocabulary_size\":" + std::to_string(model.sizes().vocabulary_size)));
@@ -364,6 +393,7 @@ int main(int, char **argv) {
         const std::string directory = argv[1];
         const Model model = Model::load(directory);
         errors(directory, model);
+        load_options(directory);
         sources(directory, model);
         texts(directory, model);
         streams(model);
