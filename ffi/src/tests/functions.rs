@@ -323,6 +323,34 @@ fn wrong_options_are_refused_by_every_function() {
 }
 
 #[test]
+fn a_wrong_schedule_of_the_threads_is_refused() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/models/llama-3.2-1b-int4");
+    let number = 0;
+    let priority = slm_model_options { priority: 3, ..slm_model_options::DEFAULTS };
+    let no_list = slm_model_options { processor_count: 1, ..slm_model_options::DEFAULTS };
+    let empty_list = slm_model_options { processors: &raw const number, ..slm_model_options::DEFAULTS };
+    for (options, expected, what) in [
+        (priority, SLM_INVALID_ARGUMENT, "no priority 3"),
+        (no_list, SLM_NULL_POINTER, "processors is NULL"),
+        (empty_list, SLM_INVALID_ARGUMENT, "processors is an empty list"),
+    ] {
+        let (path, length, options) = (directory.as_ptr().cast(), directory.len(), &raw const options);
+        let mut model = null();
+        // SAFETY: a valid text, options whose pointers are valid, and memory for the handle and the error.
+        let (status, message) =
+            call(|error| unsafe { slm_model_load(path, length, options, &raw mut model, error) });
+        assert!(status == expected && message.contains(what) && model.is_null(), "{status} {message}");
+        let mut bytes = std::mem::MaybeUninit::<slm_estimate>::uninit();
+        let size = size_of::<slm_estimate>();
+        // SAFETY: as above.
+        let estimated = call(|error| unsafe {
+            slm_model_estimate(path, length, options, 64, bytes.as_mut_ptr(), size, error)
+        });
+        assert_eq!(estimated, (status, message), "an estimate");
+    }
+}
+
+#[test]
 fn texts_that_are_not_utf8_are_refused_by_every_function() {
     let model = load();
     let session = session(model);
