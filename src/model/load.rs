@@ -22,7 +22,7 @@ use crate::engine::ort::OrtEngine;
 use crate::engine::{Accuracy, Engine, EngineChoice, KvPrecision, ThreadPriority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
-use crate::kernels::{Team, TeamOptions};
+use crate::kernels::TeamOptions;
 use crate::onnx;
 use crate::sampling::constraint::{Grammar, GrammarSource};
 use crate::session::{Session, SessionOptions, Speed};
@@ -509,6 +509,7 @@ impl<'a> Parts<'a> {
                 accuracy: options.accuracy,
                 kv_precision: options.kv_precision,
                 threads: Some(1),
+                kernels: options.kernels.clone(),
                 context_length: self.context_length,
                 ..CpuOptions::default()
             },
@@ -518,14 +519,12 @@ impl<'a> Parts<'a> {
             ErrorKind::MemoryBudget => error.with_file(self.directory.graph_path()),
             _ => error,
         })?;
-        let threads = match options.threads {
-            // An impossible number is refused when the model is loaded.
-            Some(threads) => threads.min(Team::MOST_THREADS),
-            None => {
-                let (processors, priority) = (options.processors.clone(), options.priority);
-                TeamOptions { threads: None, processors, priority }.count()?
-            }
-        };
+        let threads = TeamOptions {
+            threads: options.threads,
+            processors: options.processors.clone(),
+            priority: options.priority,
+        }
+        .count()?;
         let logits = 4 * engine.vocabulary_size() as u64;
         let tables = if self.are_copies { memory::table_bytes(&self.program) + self.graph_bytes } else { 0 };
         Ok(MemoryEstimate {

@@ -21,23 +21,7 @@ use crate::onnx::{self, DataType};
 
 /// Loads the model with the first provider that takes it.
 pub(super) fn load(open: &Open<'_, '_>, options: &LoadOptions, choice: &OrtOptions) -> Result<Model> {
-    if let Some(kernels) = &options.kernels {
-        let text = format!("the kernels {kernels} are of the CPU engine, and ONNX Runtime was asked for");
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
-    }
-    if options.processors.is_some() || options.priority != ThreadPriority::Normal {
-        let text = "processors and priority are of the CPU engine, and ONNX Runtime was asked for";
-        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("give threads alone"));
-    }
-    if options.accuracy == Accuracy::Precise {
-        let text = "precise accuracy is of the CPU engine, and ONNX Runtime was asked for";
-        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("use default or strict accuracy"));
-    }
-    if options.kv_precision != KvPrecision::Auto {
-        let text = "a KV cache in 8 bits is of the CPU engine, and ONNX Runtime was asked for";
-        let hint = "keys and values have the types of the graph's inputs there";
-        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint(hint));
-    }
+    check_options(options)?;
     open_library(choice)?;
     let candidates = candidates(choice.provider);
     let mut refused = None;
@@ -57,6 +41,28 @@ pub(super) fn load(open: &Open<'_, '_>, options: &LoadOptions, choice: &OrtOptio
         refused = Some(error);
     }
     Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Internal, "there is no provider to try")))
+}
+
+/// Refuses what is of the CPU engine alone.
+fn check_options(options: &LoadOptions) -> Result<()> {
+    if let Some(kernels) = &options.kernels {
+        let text = format!("the kernels {kernels} are of the CPU engine, and ONNX Runtime was asked for");
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    if options.processors.is_some() || options.priority != ThreadPriority::Normal {
+        let text = "processors and priority are of the CPU engine, and ONNX Runtime was asked for";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("give threads alone"));
+    }
+    if options.accuracy == Accuracy::Precise {
+        let text = "precise accuracy is of the CPU engine, and ONNX Runtime was asked for";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint("use default or strict accuracy"));
+    }
+    if options.kv_precision != KvPrecision::Auto {
+        let text = "a KV cache in 8 bits is of the CPU engine, and ONNX Runtime was asked for";
+        let hint = "keys and values have the types of the graph's inputs there";
+        return Err(Error::new(ErrorKind::InvalidArgument, text).with_hint(hint));
+    }
+    Ok(())
 }
 
 fn load_with(
@@ -90,6 +96,7 @@ pub(super) struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// The graph for a choice of provider; for [`Provider::Auto`] that for the CPU.
     pub(super) fn of_choice(open: &Open<'_, 'a>, options: &LoadOptions, choice: &OrtOptions) -> Result<Self> {
+        check_options(options)?;
         Self::open(open, options, choice.provider)
     }
 

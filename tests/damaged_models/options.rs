@@ -40,6 +40,7 @@ fn loading() {
     ];
     for (name, options) in refused {
         let shown: String = format!("{options:?}").chars().take(200).collect();
+        cases.run(format!("estimate {shown}"), || invalid(Model::estimate(data(MODEL), &options, 64), name));
         cases.run(shown, || invalid(Model::load(data(MODEL), &options), name));
     }
     for graph in ["../model.onnx", "/etc/passwd.onnx", "a\0.onnx", &"d/".repeat(10_000)] {

@@ -2,7 +2,7 @@
 
 use edgeslm::engine::ThreadPriority;
 use edgeslm::onnx::{DataType, Dimension, TensorContent, ValueInfo};
-use edgeslm::{Accuracy, ErrorKind, KvPrecision, LoadOptions, Model};
+use edgeslm::{Accuracy, Error, ErrorKind, KvPrecision, LoadOptions, Model};
 
 use super::copies::Copy;
 use super::{golden_directory, options};
@@ -123,12 +123,16 @@ fn damaged_models_are_errors() {
 #[test]
 fn options_out_of_range_are_refused() {
     let Some(options) = options() else { return };
-    let refused = |options: LoadOptions, text: &str| {
-        let error = Model::load(golden_directory(NAME), &options).map(drop).unwrap_err();
+    let is_refused = |error: Error, text: &str| {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    refused(LoadOptions { threads: Some(0), ..options.clone() }, "threads");
+    let threads = LoadOptions { threads: Some(0), ..options.clone() };
+    is_refused(Model::load(golden_directory(NAME), &threads).map(drop).unwrap_err(), "threads");
+    let refused = |options: LoadOptions, text: &str| {
+        is_refused(Model::load(golden_directory(NAME), &options).map(drop).unwrap_err(), text);
+        is_refused(Model::estimate(golden_directory(NAME), &options, 64).unwrap_err(), text);
+    };
     refused(LoadOptions { accuracy: Accuracy::Precise, ..options.clone() }, "precise");
     refused(LoadOptions { kv_precision: KvPrecision::Int8, ..options.clone() }, "KV cache in 8 bits");
     refused(LoadOptions { processors: Some(vec![0]), ..options.clone() }, "processors");
