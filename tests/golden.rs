@@ -146,8 +146,10 @@ fn a_cache_in_8_bits_adds_little() {
     // What it costs on its own is 0.0069 at most for the models; the small variants attend to sharper numbers, at 0.0181.
     for (root, accuracy, bound) in [
         ("models", Accuracy::Strict, 0.008),
+        ("models", Accuracy::Precise, 0.008),
         ("models", Accuracy::Default, 0.016),
         ("variants", Accuracy::Strict, 0.02),
+        ("variants", Accuracy::Precise, 0.02),
     ] {
         let names = directories(root);
         let cases = names.iter().map(|name| (name.as_str(), None, bound));
@@ -253,6 +255,7 @@ fn token_by_token_gives_the_bits_of_one_prefill() {
             (Accuracy::Precise, KvPrecision::Auto),
             (Accuracy::Strict, KvPrecision::Auto),
             (Accuracy::Default, KvPrecision::Int8),
+            (Accuracy::Precise, KvPrecision::Int8),
         ] {
             let load = |threads| {
                 let threads = Some(threads);

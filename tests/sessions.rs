@@ -27,7 +27,9 @@ fn with_each_cache() -> impl Iterator<Item = (String, Model)> {
         [
             (Accuracy::Strict, KvPrecision::Auto),
             (Accuracy::Default, KvPrecision::Auto),
+            (Accuracy::Precise, KvPrecision::Auto),
             (Accuracy::Default, KvPrecision::Int8),
+            (Accuracy::Precise, KvPrecision::Int8),
         ]
         .map(|(accuracy, precision)| {
             (format!("{name} {accuracy:?} {precision:?}"), load_with(name, accuracy, precision))
@@ -85,7 +87,7 @@ fn chunks_and_the_cache_change_nothing() {
 #[test]
 fn guessed_tokens_change_nothing() {
     for name in MODELS {
-        for accuracy in [Accuracy::Strict, Accuracy::Default] {
+        for accuracy in [Accuracy::Strict, Accuracy::Precise, Accuracy::Default] {
             let model = load_with(name, accuracy, KvPrecision::Auto);
             let mut accepted = 0;
             for salt in 0..4 {

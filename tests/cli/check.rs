@@ -10,6 +10,7 @@ fn every_golden_directory_passes() {
             ("precise", "auto", 0.001),
             ("strict", "auto", 0.001),
             ("default", "int8", 0.016),
+            ("precise", "int8", 0.008),
             ("strict", "int8", 0.008),
         ] {
             let line = arguments!["check", &directory, "--accuracy", accuracy, "--kv-precision", precision];
