@@ -98,7 +98,7 @@
 // of fp32 for a smaller part of its time. Of `SLM_ENGINE_CPU` alone.
 #define SLM_ACCURACY_PRECISE 2
 
-// The engine's own threads are as urgent as the one that loads the model.
+// The engine's own threads are as urgent as the one that loads the model; on Windows, as the process.
 #define SLM_PRIORITY_NORMAL 0
 
 // They give way to threads of normal priority.
@@ -353,13 +353,15 @@ typedef struct {
     // How many.
     size_t provider_option_count;
     // The processors that the engine's own threads may run on, as the system numbers them from 0; NULL for those of the thread that
-    // loads the model. Threads of the program stay where they are, those that call the library too: the program itself places them
-    // (`pthread_setaffinity_np`, `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of
-    // `SLM_ENGINE_CPU` alone, on Linux, Android and Windows.
+    // loads the model. On Windows they are 0 to 63 of one processor group, and NULL means the processors of the process. Threads of
+    // the program stay where they are, those that call the library too: the program itself places them (`pthread_setaffinity_np`,
+    // `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of `SLM_ENGINE_CPU`
+    // alone, on Linux, Android and Windows.
     const uint32_t *processors;
     // How many: 1 at least where there is a list.
     uint32_t processor_count;
-    // How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
+    // How urgent the engine's own threads are, `SLM_PRIORITY_...`. On Windows normal priority is the process's. Where the system
+    // refuses it, loading ends with `SLM_UNSUPPORTED`.
     int32_t priority;
     // In which numbers keys and values are kept, `SLM_KV_...`. Of `SLM_ENGINE_CPU` alone.
     int32_t kv_precision;

@@ -241,9 +241,10 @@ struct LoadOptions {
     /// Threads, the caller's included; 0 for as many as the process may use, or as `processors` has.
     uint32_t threads = 0;
     /// The processors that the engine's own threads may run on; nothing for those of the thread that loads the model, while an empty
-    /// list is an error. The caller's thread stays where it is.
+    /// list is an error. On Windows they are 0 to 63 of one processor group, and nothing means the processors of the process. The
+    /// caller's thread stays where it is.
     std::optional<std::vector<uint32_t>> processors;
-    /// How urgent the engine's own threads are.
+    /// How urgent the engine's own threads are. On Windows normal priority is the process's.
     ThreadPriority priority = ThreadPriority::normal;
     /// The most positions of a session; 0 for the model's own.
     uint32_t context_length = 0;

@@ -31,7 +31,7 @@ pub const SLM_ACCURACY_STRICT: i32 = 1;
 /// of fp32 for a smaller part of its time. Of `SLM_ENGINE_CPU` alone.
 pub const SLM_ACCURACY_PRECISE: i32 = 2;
 
-/// The engine's own threads are as urgent as the one that loads the model.
+/// The engine's own threads are as urgent as the one that loads the model; on Windows, as the process.
 pub const SLM_PRIORITY_NORMAL: i32 = 0;
 /// They give way to threads of normal priority.
 pub const SLM_PRIORITY_LOW: i32 = 1;
@@ -130,13 +130,15 @@ pub struct slm_model_options {
     /// How many.
     pub provider_option_count: usize,
     /// The processors that the engine's own threads may run on, as the system numbers them from 0; NULL for those of the thread that
-    /// loads the model. Threads of the program stay where they are, those that call the library too: the program itself places them
-    /// (`pthread_setaffinity_np`, `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of
-    /// `SLM_ENGINE_CPU` alone, on Linux, Android and Windows.
+    /// loads the model. On Windows they are 0 to 63 of one processor group, and NULL means the processors of the process. Threads of
+    /// the program stay where they are, those that call the library too: the program itself places them (`pthread_setaffinity_np`,
+    /// `SetThreadAffinityMask`). A processor that the process may not use is an error. This and `priority` are of `SLM_ENGINE_CPU`
+    /// alone, on Linux, Android and Windows.
     pub processors: *const u32,
     /// How many: 1 at least where there is a list.
     pub processor_count: u32,
-    /// How urgent the engine's own threads are, `SLM_PRIORITY_...`. Where the system refuses it, loading ends with `SLM_UNSUPPORTED`.
+    /// How urgent the engine's own threads are, `SLM_PRIORITY_...`. On Windows normal priority is the process's. Where the system
+    /// refuses it, loading ends with `SLM_UNSUPPORTED`.
     pub priority: i32,
     /// In which numbers keys and values are kept, `SLM_KV_...`. Of `SLM_ENGINE_CPU` alone.
     pub kv_precision: i32,

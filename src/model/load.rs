@@ -47,9 +47,11 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// The processors that the engine's own threads may run on, as the system numbers them; `None` for those of the thread that
     /// loads the model. The threads that call the library belong to the host and stay as they are: see
-    /// [`schedule_this_thread`](crate::engine::schedule_this_thread). Of the CPU engine alone, on Linux, Android and Windows.
+    /// [`schedule_this_thread`](crate::engine::schedule_this_thread). Of the CPU engine alone, on Linux, Android and Windows. On
+    /// Windows they are 0 to 63 of one processor group, and `None` means the processors of the process.
     pub processors: Option<Vec<usize>>,
-    /// How urgent the engine's own threads are. Of the CPU engine alone, on Linux, Android and Windows.
+    /// How urgent the engine's own threads are. Of the CPU engine alone, on Linux, Android and Windows. On Windows normal priority is
+    /// the process's.
     pub priority: ThreadPriority,
     /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has. Of the CPU engine alone.
     pub kernels: Option<String>,

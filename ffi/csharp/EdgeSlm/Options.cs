@@ -70,7 +70,7 @@ namespace EdgeSlm
     /// <summary>How urgent the engine's own threads are beside the other threads of the machine.</summary>
     public enum EnginePriority
     {
-        /// <summary>As urgent as the thread that loads the model.</summary>
+        /// <summary>As urgent as the thread that loads the model; on Windows, as the process.</summary>
         Normal = 0,
         /// <summary>They give way to threads of normal priority.</summary>
         Low = 1,
@@ -105,11 +105,12 @@ namespace EdgeSlm
         /// <summary>Threads, the caller's included; 0 for as many as the process may use, or as <see cref="Processors"/> has.</summary>
         public uint Threads { get; set; }
 
-        /// <summary>The processors that the engine's own threads may run on; null for those of the thread that loads the model. The
-        /// caller's thread stays where it is.</summary>
+        /// <summary>The processors that the engine's own threads may run on; null for those of the thread that loads the model. On
+        /// Windows they are 0 to 63 of one processor group, and null means the processors of the process. The caller's thread stays
+        /// where it is.</summary>
         public IReadOnlyCollection<uint> Processors { get; set; }
 
-        /// <summary>How urgent the engine's own threads are.</summary>
+        /// <summary>How urgent the engine's own threads are. On Windows normal priority is the process's.</summary>
         public EnginePriority Priority { get; set; }
 
         /// <summary>The most positions of a session; 0 for the model's own.</summary>

@@ -58,9 +58,11 @@ class Model(Handle):
                 ones where it is strict.
             follow_links: follows links that lead out of the directory.
             threads: how many, the caller's included; 0 for as many as the process may use, or as ``processors`` has.
-            processors: those that the engine's own threads may run on; None for those of the thread that loads the model. The caller's
-                thread stays where it is; ``os.sched_setaffinity`` places it.
-            priority: how urgent the engine's own threads are: ``normal``, ``low``, or ``high`` where the system allows it.
+            processors: those that the engine's own threads may run on; None for those of the thread that loads the model. On Windows
+                they are 0 to 63 of one processor group, and None means the processors of the process. The caller's thread stays where it
+                is; ``os.sched_setaffinity`` places it.
+            priority: how urgent the engine's own threads are: ``normal``, ``low``, or ``high`` where the system allows it. On Windows
+                normal priority is the process's.
             context_length: the most positions of a session; 0 for the model's own.
             memory_budget: the most bytes of all KV caches; 0 for three quarters of what is free.
             graph: which graph of the directory; empty to choose by looking.
