@@ -13,58 +13,19 @@ use super::fingerprint;
 use super::memory::{self, MemoryEstimate};
 #[cfg(feature = "ort")]
 use super::ort;
-use super::{
-    DirectoryOverrides, GraphFiles, GraphPreference, Layout, Load, ModelConfig, ModelDirectory, Source,
-};
+use super::parts::{Facts, Parts};
+use super::{DirectoryOverrides, GraphPreference, Layout, LoadOptions, ModelConfig, ModelDirectory, Source};
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 #[cfg(feature = "ort")]
 use crate::engine::ort::OrtEngine;
-use crate::engine::{Accuracy, Engine, EngineChoice, KvPrecision, ThreadPriority};
+use crate::engine::{Accuracy, Engine, EngineChoice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{self, FloatKind, Matrix, Operation, Program, ProgramOptions};
-use crate::kernels::TeamOptions;
-use crate::onnx;
 use crate::sampling::constraint::{Grammar, GrammarSource};
 use crate::session::{Session, SessionOptions, Speed};
 use crate::text::{Text, Tokenizer};
 
 /// Context where neither the configuration nor a rotation table tells.
 const UNSTATED_CONTEXT: usize = 4096;
-
-/// How [`Model::load`] loads.
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {
-    /// Which engine runs the model.
-    pub engine: EngineChoice,
-    /// Which graph of the directory: a file name relative to it, or a variant such as `q4f16`. `None`: chosen by looking, one
-    /// that suits the engine.
-    pub graph: Option<String>,
-    /// How exact the arithmetic is.
-    pub accuracy: Accuracy,
-    /// In which numbers keys and values are kept. Of the CPU engine alone.
-    pub kv_precision: KvPrecision,
-    /// Threads, the caller's included; `None` for as many as the process may use, or as `processors` has.
-    pub threads: Option<usize>,
-    /// The processors that the engine's own threads may run on, as the system numbers them; `None` for those of the thread that
-    /// loads the model. The threads that call the library belong to the host and stay as they are: see
-    /// [`schedule_this_thread`](crate::engine::schedule_this_thread). Of the CPU engine alone, on Linux, Android and Windows. On
-    /// Windows they are 0 to 63 of one processor group, and `None` means the processors of the process.
-    pub processors: Option<Vec<usize>>,
-    /// How urgent the engine's own threads are. Of the CPU engine alone, on Linux, Android and Windows. On Windows normal priority is
-    /// the process's.
-    pub priority: ThreadPriority,
-    /// The kernel row, such as `avx2` or `scalar`; `None` for the best that the CPU has. Of the CPU engine alone.
-    pub kernels: Option<String>,
-    /// The most bytes that the KV caches of all sessions may hold together. `None`: three quarters of the memory that is free
-    /// when the model is loaded.
-    pub memory_budget: Option<u64>,
-    /// The most positions of a session; `None` for what the model was trained for.
-    pub context_length: Option<usize>,
-    /// Whether weights are mapped or read into memory.
-    pub load: Load,
-    /// Whether links that leave the directory are followed.
-    pub follow_links: bool,
-}
 
 /// A loaded model. Cheap to clone; clones share everything.
 ///
@@ -103,15 +64,6 @@ enum Kind {
     #[cfg(feature = "ort")]
     /// And the digest of its matrices, of which it keeps none.
     Ort(Arc<OrtEngine>, [u8; 32]),
-}
-
-/// What is told of a graph once it is loaded.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    pub(super) layers: usize,
-    pub(super) longrope_switch: Option<usize>,
-    pub(super) operators: BTreeMap<String, usize>,
-    pub(super) weights: BTreeMap<String, u64>,
 }
 
 /// What a model is and how it runs; serialises to the JSON that `edgeslm info --json` prints.
@@ -408,26 +360,6 @@ impl Model {
     }
 }
 
-fn weights_by_kind(program: &Program) -> BTreeMap<String, u64> {
-    let mut kinds = BTreeMap::new();
-    for matrix in program.steps.iter().flat_map(|step| match &step.operation {
-        Operation::Embed { .. } => vec![],
-        operation => operation.matrices(),
-    }) {
-        let kind = match matrix {
-            Matrix::Block(weights) => format!("int{} block {}", weights.shape.bits, weights.shape.block_size),
-            Matrix::Dense(weights) => match weights.elements.kind {
-                FloatKind::F32 => "f32",
-                FloatKind::F16 => "f16",
-                FloatKind::Bf16 => "bf16",
-            }
-            .to_owned(),
-        };
-        *kinds.entry(kind).or_insert(0) += matrix.bytes();
-    }
-    kinds
-}
-
 /// Opens the directory, with the graph that is preferred.
 pub(super) type Open<'o, 'a> = dyn Fn(GraphPreference) -> Result<ModelDirectory<'a>> + 'o;
 
@@ -466,113 +398,4 @@ pub(super) fn context_length(
         Some(wanted) => Ok(wanted.min(stated)),
         None => Ok(stated),
     }
-}
-
-/// What is known of a model before an engine is made for it.
-struct Parts<'a> {
-    directory: ModelDirectory<'a>,
-    program: Program,
-    context_length: usize,
-    operators: BTreeMap<String, usize>,
-    graph_bytes: u64,
-    /// Whether the files are copies in memory.
-    are_copies: bool,
-}
-
-impl<'a> Parts<'a> {
-    fn read(directory: ModelDirectory<'a>, options: &LoadOptions) -> Result<Self> {
-        let files = directory.open_graph(options.load)?;
-        let (program, operators) =
-            read_program(&directory, &files).map_err(|error| error.with_file(directory.graph_path()))?;
-        let context_length = context_length(options, directory.config(), program.positions)?;
-        let (graph_bytes, are_copies) = (files.as_bytes().len() as u64, files.are_copies());
-        Ok(Self { directory, program, context_length, operators, graph_bytes, are_copies })
-    }
-
-    fn facts(&self) -> Facts {
-        let mut weights = weights_by_kind(&self.program);
-        let tables = memory::table_bytes(&self.program);
-        if tables > 0 {
-            weights.insert("embedding table".to_owned(), tables);
-        }
-        Facts {
-            layers: self.program.layers.len(),
-            longrope_switch: self.program.switch_length,
-            operators: self.operators.clone(),
-            weights,
-        }
-    }
-
-    /// With a tokenizer that takes `tokenizer` bytes.
-    fn estimate(&self, positions: usize, options: &LoadOptions, tokenizer: u64) -> Result<MemoryEstimate> {
-        let engine = CpuEngine::new(
-            self.program.clone(),
-            &CpuOptions {
-                accuracy: options.accuracy,
-                kv_precision: options.kv_precision,
-                threads: Some(1),
-                kernels: options.kernels.clone(),
-                context_length: self.context_length,
-                ..CpuOptions::default()
-            },
-        )
-        .map_err(|error| match error.kind() {
-            // The model's fault, unlike an option out of its range.
-            ErrorKind::MemoryBudget => error.with_file(self.directory.graph_path()),
-            _ => error,
-        })?;
-        let threads = TeamOptions {
-            threads: options.threads,
-            processors: options.processors.clone(),
-            priority: options.priority,
-        }
-        .count()?;
-        let logits = 4 * engine.vocabulary_size() as u64;
-        let tables = if self.are_copies { memory::table_bytes(&self.program) + self.graph_bytes } else { 0 };
-        Ok(MemoryEstimate {
-            weights: memory::weight_bytes(&self.program) + tables,
-            cache: engine.cache_bytes(positions.min(engine.context_length())),
-            scratch: engine.scratch_bytes(threads) + 3 * logits,
-            text: memory::text_bytes(tokenizer),
-        })
-    }
-}
-
-/// Parses the graph and turns it into a program.
-fn read_program(
-    directory: &ModelDirectory<'_>,
-    files: &GraphFiles<'_>,
-) -> Result<(Program, BTreeMap<String, usize>)> {
-    let model = files.parse()?;
-    let mut program = lower(&model, files, directory.config())?;
-    graph::passes::run(&mut program);
-    Ok((program, operators(&model)))
-}
-
-/// Turns a graph into a program.
-pub(super) fn lower(
-    model: &onnx::Model<'_>,
-    files: &GraphFiles<'_>,
-    config: &ModelConfig,
-) -> Result<Program> {
-    let options = ProgramOptions {
-        names: config.names.clone(),
-        context_length: config.context_length,
-        rotary_cache_offset: config.rotary_cache_offset,
-    };
-    graph::lower(model, files, &options)
-}
-
-/// Nodes by operator.
-pub(super) fn operators(model: &onnx::Model<'_>) -> BTreeMap<String, usize> {
-    let mut operators = BTreeMap::new();
-    for node in &model.graph.nodes {
-        let name = if node.domain.is_empty() {
-            node.op_type.to_owned()
-        } else {
-            format!("{}::{}", node.domain, node.op_type)
-        };
-        *operators.entry(name).or_insert(0) += 1;
-    }
-    operators
 }

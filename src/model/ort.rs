@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fingerprint;
-use super::load::{Facts, Open, context_length, lower, memory_budget, operators};
+use super::load::{Open, context_length, memory_budget};
 use super::memory::{self, MemoryEstimate};
+use super::parts::{Facts, lower, operators};
 use super::{GraphFiles, GraphPreference, Load, LoadOptions, MappedFile, Model, ModelDirectory};
 use crate::engine::ort::{GraphSource, OrtEngine, OrtModel, candidates, estimate, graphs_for, open_library};
 use crate::engine::{Accuracy, KvPrecision, OrtOptions, Provider, ThreadPriority};
