@@ -99,13 +99,17 @@ fn runs_on_old_systems(file: &Path) -> anyhow::Result<()> {
 }
 
 /// The tests' programs and libraries that Cargo has built, as it tells in JSON.
-fn built(output: &[u8]) -> anyhow::Result<Vec<serde_json::Value>> {
+pub(crate) fn built(output: &[u8]) -> anyhow::Result<Vec<serde_json::Value>> {
     let text = std::str::from_utf8(output).context("Cargo's messages")?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// The test program of a Cargo target, such as the unit tests of the library `edgeslm`.
-fn test_program(messages: &[serde_json::Value], kind: &str, name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn test_program(
+    messages: &[serde_json::Value],
+    kind: &str,
+    name: &str,
+) -> anyhow::Result<PathBuf> {
     let program = messages.iter().find(|message| {
         let target = &message["target"];
         message["profile"]["test"] == true

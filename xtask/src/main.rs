@@ -10,6 +10,7 @@ mod cross;
 mod deadlines;
 mod demo;
 mod dist;
+mod emulate;
 mod gpu_check;
 mod header;
 mod ort;
@@ -51,6 +52,8 @@ enum Chore {
     Demo,
     /// Lay out what is shipped: headers, libraries, the command, build files, licences
     Dist(dist::Arguments),
+    /// Run the tests of the kernels for AMX in an emulator, which it builds, on machines without AMX
+    Emulate(emulate::Arguments),
     /// Run models in ONNX Runtime's CUDA provider on this machine's GPU and record how fast they are
     GpuCheck(gpu_check::Arguments),
     /// Write ffi/include/edgeslm.h from the C ABI crate
@@ -84,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Deadlines(arguments) => deadlines::run(&arguments),
         Chore::Demo => demo::run(),
         Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::Emulate(arguments) => emulate::run(&arguments),
         Chore::GpuCheck(arguments) => gpu_check::run(&arguments),
         Chore::Header(arguments) => header::run(&arguments),
         Chore::Ort => ort::run(),
