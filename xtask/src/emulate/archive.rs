@@ -25,9 +25,10 @@ impl Archive {
         for folder in ["lists/partial", "cache/archives/partial", "sources"] {
             fs::create_dir_all(root.join(folder))?;
         }
+        let mirror = mirror()?;
         for (types, suite) in SUITES {
             let text = format!(
-                "Types: {types}\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\nArchitectures: amd64\n\
+                "Types: {types}\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nArchitectures: amd64\n\
                  Signed-By: {KEYRING}\n"
             );
             fs::write(root.join("sources").join(suite).with_extension("sources"), text)?;
@@ -87,4 +88,14 @@ impl Archive {
         command.env("APT_CONFIG", self.root.join("apt.conf"));
         command
     }
+}
+
+/// Where this system gets its packages from. Each mirror has all of Debian's releases; security updates have an archive of their own.
+fn mirror() -> anyhow::Result<String> {
+    let output =
+        checked(Command::new("apt-get").args(["indextargets", "--format", "$(ORIGIN) $(SITE)"]))?.stdout;
+    let text = String::from_utf8(output)?;
+    let mut sites = text.lines().filter_map(|line| line.strip_prefix("Debian "));
+    let mirror = sites.find(|site| !site.ends_with("-security"));
+    Ok(mirror.context("the emulator is made of Debian's packages, and this system's are others")?.to_owned())
 }

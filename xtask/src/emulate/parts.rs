@@ -93,7 +93,7 @@ fn tools() -> anyhow::Result<()> {
     }
     let list = packages.join(" ");
     if String::from_utf8_lossy(&checked(Command::new("id").arg("-u"))?.stdout).trim() != "0" {
-        bail!("missing: run `apt-get install {list}` as root");
+        bail!("{list}: missing; run `apt-get install {list}` as root");
     }
     eprintln!("Installing {list}");
     checked(Command::new("apt-get").args(["update", "-qq"]))
