@@ -206,6 +206,7 @@ fn multiply_groups<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     let panel_rows = panel.len() / (4 * chunks);
     // Behind these nothing is left of a row but zeros.
     let blocks = (matrix.blocks * matrix.shape.block_size / 16).min(16 * chunks);
+    let mut dots = [Dots::default(), Dots::default()];
     for (step, block) in TREE_ORDER.into_iter().enumerate() {
         if let Some(ahead) = ahead {
             ask_for_rows(lanes, matrix, ahead, step);
@@ -218,7 +219,7 @@ fn multiply_groups<L: Lanes, const ROWS: usize, const GROUPS: usize>(
         let quarter = &panel[block % 4 * panel_rows * chunks..][..panel_rows * chunks];
         for (tile, quads) in quarter.chunks_exact(ROWS * chunks).enumerate() {
             let mut sums = if L::TILES {
-                multiply_tile::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens)
+                multiply_tile::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens, &mut dots)
             } else {
                 multiply_block::<L, ROWS, GROUPS>(lanes, quads, block / 4, tokens)
             };
@@ -282,16 +283,17 @@ fn multiply_block<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     sums
 }
 
-/// As [`multiply_block`], by the matrix unit: it multiplies a chunk while the sums of the one before are scaled and added.
+/// As [`multiply_block`], by the matrix unit: it multiplies a chunk into one of `dots` while those of the chunk before are scaled and
+/// added.
 #[inline(always)]
 fn multiply_tile<L: Lanes, const ROWS: usize, const GROUPS: usize>(
     lanes: L,
     quads: &[Quad],
     at: usize,
     tokens: [&[GroupBlock]; GROUPS],
+    dots: &mut [Dots; 2],
 ) -> [[L::Float; ROWS]; GROUPS] {
     let mut sums = [[lanes.splat(0.0); ROWS]; GROUPS];
-    let mut dots = [Dots::default(), Dots::default()];
     for (group, tokens) in tokens.into_iter().enumerate() {
         let (quads, _) = quads.as_chunks::<ROWS>();
         if let (Some(quads), Some(tokens)) = (quads.first(), tokens.first()) {
